@@ -1,0 +1,78 @@
+"""Settings: where state lives and what this instance may use. One value each, from defaults, file, environment, flags.
+
+Precedence, lowest first: the defaults below, `/etc/groundplane/config.yaml` (or `$GROUND_CONFIG`), `GROUND_*`
+variables, command-line flags (`replace`). The value is frozen and passed down; nothing reads the environment later.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from groundplane.base.errors import UsageError
+
+CONFIG_FILE = "/etc/groundplane/config.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings of one instance; the environment variable of `root` is `GROUND_ROOT`, and so on."""
+
+    root: str = "/var/lib/groundplane"  # durable state
+    run: str = "/run/groundplane"  # volatile state: sockets, pids, bundles
+    node_name: str = ""  # default: the host's name in lower case
+    cluster_domain: str = "cluster.local"
+    pod_cidr: str = "10.244.0.0/16"  # one /24 of it per node
+    service_cidr: str = "10.96.0.0/16"
+    node_port_range: str = "30000-32767"
+    api_port: int = 6443
+    kubelet_port: int = 10250
+    node_ip: str = ""  # default: the address of the default route's link
+    cgroup_parent: str = "groundplane"  # below each hierarchy's own root
+    log_level: str = "info"
+
+    @property
+    def engine_socket(self) -> str:
+        """The Docker Engine API, the engine's one door."""
+        return f"{self.run}/ground.sock"
+
+    @property
+    def spawner_socket(self) -> str:
+        return f"{self.run}/spawner.sock"
+
+
+def load(environ: dict[str, str] | None = None, **flags: Any) -> Settings:
+    """Settings of this process: defaults, file, environment, then `flags` that are not None. Raises UsageError."""
+    env = os.environ if environ is None else environ
+    known = {f.name: f for f in fields(Settings)}
+    values: dict[str, Any] = {}
+    path = env.get("GROUND_CONFIG", CONFIG_FILE)
+    if os.path.exists(path):
+        values.update(_from_file(path, set(known)))
+    for name in known:
+        if (text := env.get(f"GROUND_{name.upper()}")) is not None:
+            values[name] = text
+    values.update({k: v for k, v in flags.items() if v is not None})
+    for name, value in values.items():
+        if known[name].type == "int":
+            try:
+                values[name] = int(value)
+            except (TypeError, ValueError):
+                raise UsageError(f"setting {name}: a whole number expected, {value!r} found") from None
+    return replace(Settings(), **values)
+
+
+def _from_file(path: str, known: set[str]) -> dict[str, Any]:
+    from groundplane.base.jsonyaml import DecodeError, yaml_loads  # late: most processes have no settings file
+
+    try:
+        with open(path, "rb") as f:
+            document = yaml_loads(f.read()) or {}
+    except (OSError, DecodeError) as error:
+        raise UsageError(f"settings file {path}: {error}") from error
+    if not isinstance(document, dict):
+        raise UsageError(f"settings file {path}: a mapping expected")
+    if unknown := sorted(set(document) - known):
+        raise UsageError(f"settings file {path}: unknown setting {unknown[0]!r}; known are {', '.join(sorted(known))}")
+    return document
