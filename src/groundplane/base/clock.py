@@ -65,5 +65,5 @@ def parse_rfc3339(text: str) -> float:
             digits = digits.partition(sign)[0]
         zone = rest[len(digits) :]
         whole = datetime.datetime.fromisoformat(head + zone.replace("Z", "+00:00").replace("z", "+00:00"))
-        return whole.timestamp() + int(digits) / 10 ** len(digits)
+        return whole.timestamp() + float(f"0.{digits}")
     return datetime.datetime.fromisoformat(text.replace("Z", "+00:00").replace("z", "+00:00")).timestamp()

@@ -1,0 +1,1 @@
+"""The door for people: `ground`, one module per verb; parse, call, print; the only place that may exit."""

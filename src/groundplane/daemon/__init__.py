@@ -1,0 +1,1 @@
+"""The fuse box: the only place where rooms are plugged together; settings, roles, start and shutdown order."""

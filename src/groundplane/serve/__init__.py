@@ -1,0 +1,1 @@
+"""What every server here shares: listeners, TLS and our CA, limits, peer identity, graceful stop."""

@@ -1,0 +1,4 @@
+"""The revisioned log. Owns the state root's `store/` files; reads and writes bytes and never looks inside them.
+
+`contract.py` is the prose; `drivers/` are its siblings; `registry.py` names them. Only `apiserver` and `daemon` come here.
+"""

@@ -1,0 +1,190 @@
+"""The store's contract: a revisioned log, the truth of the cluster.
+
+What it is for
+    The API server keeps every object here and nowhere else. Whatever was answered as written survives `kill -9` and
+    power loss (durable drivers), and whoever watches sees every change once, in order.
+
+Vocabulary
+    *Key*: a string such as `/registry/pods/default/web-0`; keys sort by their bytes.
+    *Revision*: one counter for the whole store. Every successful write takes the next number; revision 0 is "before
+    anything" and, in a read, means "the newest". The first write of a fresh store gets revision 1 or higher.
+    *Entry*: one key's value as of a revision: `created` is the revision that created the key, `revision` the one that
+    last changed it.
+    *Compaction*: forgetting what happened before a revision. The newest value of each living key always stays.
+
+Life-cycle
+    `registry.open_store(url)` gives a started driver; `close()` ends it after all acknowledged writes are safe.
+    A driver is used from one event loop only.
+
+A worked example
+    r1 = await store.create("/registry/x/a", b"1")          # r1 = 5, say
+    r2 = await store.update("/registry/x/a", b"2", r1)      # r2 = 6; with any other expected revision: Conflict
+    page = await store.list("/registry/x/")                 # one entry, page.revision == 6
+    watch = store.watch("/registry/x/", after=page.revision)
+    await store.delete("/registry/x/a", r2)                 # revision 7
+    batch = await watch.next()                              # [Event(DELETE, key, value=b"2", revision=7, previous=…)]
+
+A driver is one file under `drivers/`, named in `registry.py`, and passes `tests/contracts/store_suite.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from groundplane.base.errors import GroundError
+
+
+class StoreError(GroundError):
+    """The store could not do what was asked; the sentence says why. Nothing was written."""
+
+
+class KeyExists(StoreError):
+    """`create` of a key that lives."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"store: key {key} exists")
+        self.key = key
+
+
+class Conflict(StoreError):
+    """Compare-and-set found another revision. `current` is what is there now, None where the key does not live."""
+
+    def __init__(self, key: str, expected: int, current: Entry | None) -> None:
+        found = f"revision {current.revision}" if current else "no such key"
+        super().__init__(f"store: key {key}: revision {expected} expected, {found}")
+        self.key = key
+        self.current = current
+
+
+class Compacted(StoreError):
+    """The revision asked for is older than what is kept; `oldest` is the oldest that can still be read."""
+
+    def __init__(self, asked: int, oldest: int) -> None:
+        super().__init__(f"store: revision {asked} has been compacted; the oldest kept is {oldest}")
+        self.oldest = oldest
+
+
+class FutureRevision(StoreError):
+    """The revision asked for has not happened yet."""
+
+    retry = True
+
+    def __init__(self, asked: int, current: int) -> None:
+        super().__init__(f"store: revision {asked} is in the future; the newest is {current}")
+        self.current = current
+
+
+class StoreUnavailable(StoreError):
+    """The medium refuses (disk full, read-only, peer gone). Reads may work; a write was not done, or not acknowledged."""
+
+    retry = True
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    key: str
+    value: bytes
+    created: int
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A list's answer. `more`: entries follow the last one. `remaining`: how many (exact), 0 where `more` is false."""
+
+    entries: list[Entry]
+    revision: int
+    more: bool
+    remaining: int
+
+
+class EventType(Enum):
+    CREATE = "create"
+    UPDATE = "update"
+    DELETE = "delete"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One change. `value` is the new value, or for DELETE the last one; `previous` is the entry before the change."""
+
+    type: EventType
+    key: str
+    value: bytes
+    revision: int
+    previous: Entry | None
+
+
+class Watch(Protocol):
+    """One watcher's queue. Used by one task."""
+
+    async def next(self) -> list[Event]:
+        """Wait for events and return all that are there, oldest first; never an empty list.
+
+        Raises Compacted when the watcher fell so far behind that the driver dropped it (the caller lists again), and
+        StoreUnavailable when the store closes.
+        """
+        ...
+
+    def pending(self) -> list[Event]:
+        """The events that are there now without waiting; may be empty."""
+        ...
+
+    def close(self) -> None:
+        """Stop watching; idempotent."""
+        ...
+
+
+class Store(Protocol):
+    """All writes are atomic and answered only once they are as durable as the driver gets."""
+
+    @property
+    def revision(self) -> int:
+        """The newest revision that any read or watch can show."""
+        ...
+
+    async def create(self, key: str, value: bytes) -> int:
+        """Write a key that must not live; its revision. Raises KeyExists, StoreUnavailable."""
+        ...
+
+    async def update(self, key: str, value: bytes, expected: int) -> int:
+        """Replace the value whose revision is `expected`; the new revision. Raises Conflict, StoreUnavailable."""
+        ...
+
+    async def delete(self, key: str, expected: int) -> int:
+        """Remove the key whose revision is `expected`; the deletion's revision. Raises Conflict, StoreUnavailable."""
+        ...
+
+    async def get(self, key: str, revision: int = 0) -> Entry | None:
+        """The entry as of `revision` (0: the newest). Raises Compacted, FutureRevision."""
+        ...
+
+    async def list(self, prefix: str, *, start: str = "", limit: int = 0, revision: int = 0) -> Page:
+        """Entries below `prefix` as of `revision`, sorted, from key `start` (inclusive) on, `limit` at most (0: all).
+
+        A caller that pages passes `start = last key + "\\0"` and the first page's revision, and so sees one moment.
+        Raises Compacted, FutureRevision.
+        """
+        ...
+
+    async def count(self, prefix: str) -> int:
+        """How many keys live below `prefix` now."""
+        ...
+
+    def watch(self, prefix: str, after: int) -> Watch:
+        """Every event below `prefix` with a revision > `after`, without loss, doubling or reordering.
+
+        An event is queued to its watchers before the write that caused it is answered, so that who has written, and
+        then looks at `pending()`, finds it. Raises Compacted where `after` is older than what is kept, FutureRevision.
+        """
+        ...
+
+    async def compact(self, revision: int) -> None:
+        """Forget history up to and including `revision`, save each living key's newest entry. Raises FutureRevision."""
+        ...
+
+    async def close(self) -> None:
+        """Finish acknowledged writes, end all watches, release the medium; idempotent."""
+        ...

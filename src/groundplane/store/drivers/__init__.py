@@ -1,0 +1,1 @@
+"""The store's drivers, one file each."""
