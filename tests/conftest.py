@@ -1,0 +1,96 @@
+"""What every test shares: declared needs of the host, and an instance of one's own.
+
+`@pytest.mark.needs("root", "net")` skips with the reason where the host lacks something; in CI (`CI=true`), where all
+of it must be there, the same lack is a failure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def _root() -> str | None:
+    return None if os.geteuid() == 0 else "needs root"
+
+
+def _cgroups() -> str | None:
+    return None if os.access("/sys/fs/cgroup", os.W_OK) and os.geteuid() == 0 else "needs a writable cgroup tree"
+
+
+def _unshare(flag: str) -> str | None:
+    done = subprocess.run(["unshare", flag, "true"], capture_output=True, check=False)
+    return None if done.returncode == 0 else f"unshare {flag} is refused: {done.stderr.decode().strip()}"
+
+
+def _overlay() -> str | None:
+    return None if "\toverlay" in Path("/proc/filesystems").read_text() else "the kernel has no overlay file system"
+
+
+def _program(name: str) -> Callable[[], str | None]:
+    return lambda: None if shutil.which(name) else f"the program {name} is not installed"
+
+
+# Clients that no registry serves: a fresh machine cannot install them, so their lack is never a failure.
+_OPTIONAL = {"kubectl", "docker-cli"}
+
+_PROBES: dict[str, Callable[[], str | None]] = {
+    "root": _root,
+    "cgroups": _cgroups,
+    "net": lambda: _unshare("--net"),
+    "overlay": _overlay,
+    "nft": _program("nft"),
+    "ip": _program("ip"),
+    "kubectl": _program("kubectl"),
+    "docker-cli": _program("docker"),
+    "dockerd": _program("dockerd"),
+    "podman": _program("podman"),
+    "runc": _program("runc"),
+    "crun": _program("crun"),
+    "busybox": _program("busybox"),
+    "strace": _program("strace"),
+}
+_known: dict[str, str | None] = {}
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for mark in item.iter_markers("needs"):
+        for what in mark.args:
+            if what not in _known:
+                _known[what] = _PROBES[what]()
+            if (reason := _known[what]) is None:
+                continue
+            if os.environ.get("CI") and what not in _OPTIONAL:
+                pytest.fail(f"CI must offer this: {reason}")
+            pytest.skip(reason)
+
+
+@pytest.fixture
+def run() -> Callable[[Coroutine[Any, Any, Any]], Any]:
+    """Run a coroutine to its end, at most 60 seconds."""
+
+    def runner(work: Coroutine[Any, Any, Any]) -> Any:
+        async def bounded() -> Any:
+            return await asyncio.wait_for(work, 60)
+
+        return asyncio.run(bounded())
+
+    return runner
+
+
+@pytest.fixture
+def state_root() -> Iterator[Path]:
+    """An empty directory with a short path (a socket's path ends at 107 bytes), removed afterwards."""
+    path = Path(tempfile.mkdtemp(prefix="ground-test-", dir="/tmp"))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path)
