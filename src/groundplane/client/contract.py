@@ -12,11 +12,13 @@ new one (`client.objects.replace_in` or dict displays) instead.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from groundplane.base.errors import GroundError
+
+T_co = TypeVar("T_co", covariant=True)
 
 Object = dict[str, Any]
 """A Kubernetes object as decoded JSON; shared, never changed in place."""
@@ -57,21 +59,31 @@ class WatchEvent:
     object: Object
 
 
+class Stream(Protocol[T_co]):
+    """What an async generator is: iterate it, and close it early with `aclose` (`contextlib.aclosing`)."""
+
+    def __aiter__(self) -> Stream[T_co]: ...
+
+    async def __anext__(self) -> T_co: ...
+
+    async def aclose(self) -> None: ...
+
+
 class Transport(Protocol):
     """One identity's way to one API server."""
 
     async def send(self, request: Request) -> Response:
-        """One call; an HTTP error status is an answer, not an exception. Raises ConnectionLost where there is no answer."""
+        """One call; an HTTP error status is an answer, not an exception. Raises ConnectionLost where none came."""
         ...
 
-    def watch(self, path: str, query: Mapping[str, str]) -> AsyncIterator[WatchEvent]:
+    def watch(self, path: str, query: Mapping[str, str]) -> Stream[WatchEvent]:
         """A watch (`watch=1` is added). Ends when the server ends it; the caller ends it by closing the iterator.
 
         A refused watch (403, 410 …) raises ApiError; a lost connection raises ConnectionLost.
         """
         ...
 
-    def lines(self, path: str, query: Mapping[str, str]) -> AsyncIterator[bytes]:
+    def lines(self, path: str, query: Mapping[str, str]) -> Stream[bytes]:
         """A streamed answer (pod logs) as chunks of bytes. Raises ApiError, ConnectionLost."""
         ...
 
