@@ -10,7 +10,8 @@ Vocabulary
     anything" and, in a read, means "the newest". The first write of a fresh store gets revision 1 or higher.
     *Entry*: one key's value as of a revision: `created` is the revision that created the key, `revision` the one that
     last changed it.
-    *Compaction*: forgetting what happened before a revision. The newest value of each living key always stays.
+    *Compaction*: forgetting what happened up to a revision. The state as of that revision can still be read and watched
+    from, anything older cannot; the newest value of each living key always stays.
 
 Life-cycle
     `registry.open_store(url)` gives a started driver; `close()` ends it after all acknowledged writes are safe.
@@ -77,7 +78,7 @@ class FutureRevision(StoreError):
 
 
 class StoreUnavailable(StoreError):
-    """The medium refuses (disk full, read-only, peer gone). Reads may work; a write was not done, or not acknowledged."""
+    """The medium refuses (disk full, read-only, peer gone). Reads may work; a write was not acknowledged."""
 
     retry = True
 
@@ -124,12 +125,12 @@ class Watch(Protocol):
         """Wait for events and return all that are there, oldest first; never an empty list.
 
         Raises Compacted when the watcher fell so far behind that the driver dropped it (the caller lists again), and
-        StoreUnavailable when the store closes.
+        StoreUnavailable when the store closes. What was queued before the store closed is given first.
         """
         ...
 
     def pending(self) -> list[Event]:
-        """The events that are there now without waiting; may be empty."""
+        """The events that are there now without waiting; may be empty. Raises what `next` raises."""
         ...
 
     def close(self) -> None:
@@ -182,7 +183,10 @@ class Store(Protocol):
         ...
 
     async def compact(self, revision: int) -> None:
-        """Forget history up to and including `revision`, save each living key's newest entry. Raises FutureRevision."""
+        """Forget history up to and including `revision`, save what the state as of `revision` needs.
+
+        A revision that is compacted already changes nothing. Raises FutureRevision, StoreUnavailable.
+        """
         ...
 
     async def close(self) -> None:

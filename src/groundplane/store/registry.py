@@ -1,0 +1,22 @@
+"""The drivers by name, and the one way to open a store."""
+
+from __future__ import annotations
+
+from groundplane.base.clock import Clock, SystemClock
+from groundplane.base.errors import UsageError
+from groundplane.store.contract import Store
+from groundplane.store.retention import Retention
+
+
+async def open_store(url: str, *, keep: Retention | None = None, clock: Clock | None = None) -> Store:
+    """A started store: `memory:`, or `sqlite:/path/of/the/file`. Raises UsageError, StoreUnavailable."""
+    scheme, _, rest = url.partition(":")
+    if scheme == "memory":
+        from groundplane.store.drivers.memory import MemoryStore  # late: each driver only where it is used
+
+        return MemoryStore((keep or Retention()).revisions)
+    if scheme == "sqlite" and rest:
+        from groundplane.store.drivers.sqlite import SqliteStore
+
+        return await SqliteStore.open(rest, keep=keep or Retention(), clock=clock or SystemClock())
+    raise UsageError(f"store url {url!r}: `memory:` or `sqlite:/path` expected")

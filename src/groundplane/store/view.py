@@ -1,0 +1,147 @@
+"""What every driver keeps in memory: the newest entries in key order, the recent events, the watchers.
+
+The newest state answers `get`, `list` and `count` without touching the medium. An older state is the newest one with
+the events since then undone, which is cheap where it happens: a client that pages a list is seconds behind, not hours.
+What is older than the recent events is the driver's business (SQL, or nobody's).
+
+    apply(events):   recent ◄── events          (1) so that a watch opened now finds them
+                     entries, keys ◄── events   (2) so that a read finds them
+                     watchers' queues ◄── events(3) before the writer is answered
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from groundplane.store.contract import Compacted, Entry, Event, EventType, FutureRevision, Page
+from groundplane.store.fanout import FanOut, QueueWatch
+from groundplane.store.keys import SortedKeys, prefix_end
+
+
+class Recent:
+    """The last events, without gaps: `after(r)` is a slice, because revisions are consecutive.
+
+    Holds at most `limit` events and about `limit_bytes` of values (0: no limit). `floor` is the revision before the
+    first.
+    """
+
+    def __init__(self, floor: int, *, limit: int = 0, limit_bytes: int = 0) -> None:
+        self.floor = floor
+        self._limit = limit
+        self._limit_bytes = limit_bytes
+        self._bytes = 0
+        self._events: list[Event] = []
+        self._start = 0  # where the list begins; the part before it is dead and cut off when it is half of all
+
+    def extend(self, events: Sequence[Event]) -> None:
+        self._events.extend(events)
+        self._bytes += sum(len(e.value) for e in events)
+        excess = len(self) - self._limit if self._limit else 0
+        if excess > 0:
+            self.forget(self.floor + excess)
+        while self._limit_bytes and self._bytes > self._limit_bytes and len(self) > 1:
+            self.forget(self.floor + 1)
+
+    def after(self, revision: int) -> list[Event]:
+        """The events above `revision`, which must be at least `floor`."""
+        return self._events[self._start + revision - self.floor :]
+
+    def forget(self, revision: int) -> None:
+        """Drop the events up to and including `revision`."""
+        dropped = min(max(0, revision - self.floor), len(self))
+        end = self._start + dropped
+        self._bytes -= sum(len(e.value) for e in self._events[self._start : end])
+        self.floor = max(self.floor, revision)
+        self._start = end
+        if self._start * 2 > len(self._events):
+            del self._events[: self._start]
+            self._start = 0
+
+    def __len__(self) -> int:
+        return len(self._events) - self._start
+
+
+class View:
+    """The newest state of a store and the way back from it."""
+
+    def __init__(self, entries: Iterable[Entry], revision: int, oldest: int, recent: Recent) -> None:
+        self.revision = revision
+        self.oldest = oldest
+        self.entries: dict[str, Entry] = {e.key: e for e in entries}
+        self.recent = recent
+        self.watchers = FanOut()
+        self._keys = SortedKeys(self.entries)
+
+    def apply(self, events: Sequence[Event]) -> None:
+        """Make committed writes visible, oldest first: to reads, to new watches, and to each watcher's queue."""
+        self.recent.extend(events)
+        for event in events:
+            key = event.key
+            if event.type is EventType.DELETE:
+                del self.entries[key]
+                self._keys.remove(key)
+                continue
+            created = event.revision if event.previous is None else event.previous.created
+            self.entries[key] = Entry(key, event.value, created, event.revision)
+            if event.previous is None:
+                self._keys.add(key)
+        self.revision = events[-1].revision
+        self.watchers.publish(events)
+
+    def check(self, revision: int) -> None:
+        """Raises Compacted, FutureRevision where a state cannot be read or watched from."""
+        if revision > self.revision:
+            raise FutureRevision(revision, self.revision)
+        if revision < self.oldest:
+            raise Compacted(revision, self.oldest)
+
+    def reaches(self, revision: int) -> bool:
+        """Whether the recent events lead back to `revision`."""
+        return revision >= self.recent.floor
+
+    def get(self, key: str, revision: int) -> Entry | None:
+        """As of a revision that `reaches`."""
+        for event in self.recent.after(revision):
+            if event.key == key:
+                return event.previous
+        return self.entries.get(key)
+
+    def newest_page(self, prefix: str, start: str, limit: int) -> Page:
+        entries = self.entries
+        end = prefix_end(prefix)
+        keys = self._keys.range(max(prefix, start), end)
+        if not limit:
+            return Page([entries[k] for k in keys], self.revision, False, 0)
+        found = [entries[k] for k, _ in zip(keys, range(limit), strict=False)]
+        remaining = self._keys.count(found[-1].key + "\0", end) if found else 0
+        return Page(found, self.revision, remaining > 0, remaining)
+
+    def page_at(self, prefix: str, start: str, limit: int, revision: int) -> Page:
+        """As of a revision that `reaches`."""
+        undone: dict[str, Entry | None] = {}
+        for event in self.recent.after(revision):
+            if event.key.startswith(prefix) and event.key >= start:
+                undone.setdefault(event.key, event.previous)
+        if not undone:
+            page = self.newest_page(prefix, start, limit)
+            return Page(page.entries, revision, page.more, page.remaining)
+        newest = self._keys.range(max(prefix, start), prefix_end(prefix))
+        then = [self.entries[k] for k in newest if k not in undone]
+        then.extend(e for e in undone.values() if e is not None)
+        then.sort(key=lambda e: e.key)
+        return cut(then, limit, revision)
+
+    def count(self, prefix: str) -> int:
+        return self._keys.count(prefix, prefix_end(prefix))
+
+    def watch(self, prefix: str, after: int) -> QueueWatch:
+        """From a revision that `reaches`."""
+        backlog = [e for e in self.recent.after(after) if e.key.startswith(prefix)]
+        return self.watchers.add(prefix, after, backlog)
+
+
+def cut(entries: list[Entry], limit: int, revision: int) -> Page:
+    """The first `limit` (0: all) of sorted entries as a page."""
+    if not limit or len(entries) <= limit:
+        return Page(entries, revision, False, 0)
+    return Page(entries[:limit], revision, True, len(entries) - limit)

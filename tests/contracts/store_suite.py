@@ -1,0 +1,340 @@
+"""The store's contract as cases: each takes an open, empty store. Every driver passes all of them.
+
+A driver's test module runs `CASES` against its own opener (`test_store_drivers.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from groundplane.store.contract import (
+    Compacted,
+    Conflict,
+    EventType,
+    FutureRevision,
+    KeyExists,
+    Store,
+    StoreError,
+    StoreUnavailable,
+    Watch,
+)
+
+Case = Callable[[Store], Awaitable[None]]
+CASES: dict[str, Case] = {}
+
+
+def case(function: Case) -> Case:
+    CASES[function.__name__] = function
+    return function
+
+
+async def soon(watch: Watch) -> list[tuple[str, str, bytes]]:
+    """What a watch gives within a deadline, without revisions."""
+    events = await asyncio.wait_for(watch.next(), 10)
+    return [(e.type.value, e.key, e.value) for e in events]
+
+
+@case
+async def a_fresh_store_is_empty(store: Store) -> None:
+    page = await store.list("/")
+    assert (page.entries, page.more, page.remaining) == ([], False, 0)
+    assert await store.get("/a") is None
+    assert await store.count("/") == 0
+
+
+@case
+async def every_write_takes_the_next_revision(store: Store) -> None:
+    first = await store.create("/a", b"1")
+    second = await store.update("/a", b"2", first)
+    third = await store.create("/b", b"3")
+    fourth = await store.delete("/a", second)
+    assert first >= 1
+    assert [second, third, fourth] == [first + 1, first + 2, first + 3]
+    assert store.revision == fourth
+
+
+@case
+async def an_entry_knows_when_it_was_created_and_changed(store: Store) -> None:
+    created = await store.create("/a", b"1")
+    changed = await store.update("/a", b"2", created)
+    entry = await store.get("/a")
+    assert entry is not None
+    assert (entry.key, entry.value, entry.created, entry.revision) == ("/a", b"2", created, changed)
+
+
+@case
+async def a_key_created_again_is_a_new_key(store: Store) -> None:
+    first = await store.create("/a", b"1")
+    await store.delete("/a", first)
+    again = await store.create("/a", b"2")
+    entry = await store.get("/a")
+    assert entry is not None
+    assert (entry.created, entry.revision) == (again, again)
+
+
+@case
+async def create_refuses_a_living_key(store: Store) -> None:
+    await store.create("/a", b"1")
+    before = store.revision
+    with pytest.raises(KeyExists):
+        await store.create("/a", b"2")
+    assert store.revision == before
+
+
+@case
+async def a_wrong_expectation_is_a_conflict_that_shows_what_is_there(store: Store) -> None:
+    first = await store.create("/a", b"1")
+    second = await store.update("/a", b"2", first)
+    for attempt in (store.update("/a", b"3", first), store.delete("/a", first)):
+        with pytest.raises(Conflict) as caught:
+            await attempt
+        assert caught.value.current is not None
+        assert (caught.value.current.value, caught.value.current.revision) == (b"2", second)
+    for attempt in (store.update("/b", b"3", first), store.delete("/b", first)):
+        with pytest.raises(Conflict) as caught:
+            await attempt
+        assert caught.value.current is None
+
+
+@case
+async def of_concurrent_writers_with_one_expectation_one_wins(store: Store) -> None:
+    revision = await store.create("/a", b"0")
+    attempts = [store.update("/a", b"%d" % i, revision) for i in range(20)]
+    results = await asyncio.gather(*attempts, return_exceptions=True)
+    winners = [i for i, r in enumerate(results) if isinstance(r, int)]
+    losers = [r for r in results if isinstance(r, Conflict)]
+    assert len(winners) == 1 and len(losers) == 19
+    entry = await store.get("/a")
+    assert entry is not None and entry.value == b"%d" % winners[0]
+    assert all(r.current == entry for r in losers)
+
+
+@case
+async def of_concurrent_creators_one_wins(store: Store) -> None:
+    results = await asyncio.gather(*(store.create("/a", b"%d" % i) for i in range(20)), return_exceptions=True)
+    assert sum(isinstance(r, int) for r in results) == 1
+    assert sum(isinstance(r, KeyExists) for r in results) == 19
+
+
+@case
+async def concurrent_writes_take_consecutive_revisions(store: Store) -> None:
+    before = store.revision
+    revisions = await asyncio.gather(*(store.create(f"/k/{i:03}", b"x") for i in range(200)))
+    assert sorted(revisions) == list(range(before + 1, before + 201))
+    for i, revision in enumerate(revisions):
+        entry = await store.get(f"/k/{i:03}")
+        assert entry is not None and entry.revision == revision
+
+
+@case
+async def a_list_is_sorted_and_keeps_to_its_prefix(store: Store) -> None:
+    for key in ("/b/2", "/b/10", "/a/1", "/c/1", "/b", "/b0", "/b/ä", "/b/z"):
+        await store.create(key, key.encode())
+    page = await store.list("/b/")
+    assert [e.key for e in page.entries] == ["/b/10", "/b/2", "/b/z", "/b/ä"]
+    assert [e.value for e in page.entries] == [e.key.encode() for e in page.entries]
+    assert await store.count("/b/") == 4
+    assert await store.count("/b") == 6
+    assert page.revision == store.revision
+
+
+@case
+async def many_keys_stay_sorted_through_insertions_and_removals(store: Store) -> None:
+    keys = [f"/k/{(i * 7919) % 3001:04}" for i in range(3001)]
+    revisions = dict(zip(keys, await asyncio.gather(*(store.create(k, b"") for k in keys)), strict=True))
+    gone = keys[::3]
+    await asyncio.gather(*(store.delete(k, revisions[k]) for k in gone))
+    left = sorted(set(keys) - set(gone))
+    assert [e.key for e in (await store.list("/k/")).entries] == left
+    page = await store.list("/k/", start=left[1000], limit=5)
+    assert [e.key for e in page.entries] == left[1000:1005]
+    assert page.remaining == len(left) - 1005
+
+
+@case
+async def pages_show_one_moment(store: Store) -> None:
+    for i in range(5):
+        await store.create(f"/p/{i}", b"old")
+    first = await store.list("/p/", limit=2)
+    assert [e.key for e in first.entries] == ["/p/0", "/p/1"]
+    assert (first.more, first.remaining) == (True, 3)
+    third = await store.get("/p/3")
+    assert third is not None
+    await store.update("/p/3", b"new", third.revision)
+    fourth = await store.get("/p/4")
+    assert fourth is not None
+    await store.delete("/p/4", fourth.revision)
+    await store.create("/p/25", b"new")
+    start = first.entries[-1].key + "\0"
+    rest = await store.list("/p/", start=start, limit=2, revision=first.revision)
+    assert [(e.key, e.value) for e in rest.entries] == [("/p/2", b"old"), ("/p/3", b"old")]
+    assert (rest.more, rest.remaining, rest.revision) == (True, 1, first.revision)
+    last = await store.list("/p/", start="/p/3\0", limit=2, revision=first.revision)
+    assert [(e.key, e.value) for e in last.entries] == [("/p/4", b"old")]
+    assert (last.more, last.remaining) == (False, 0)
+
+
+@case
+async def the_past_can_be_read(store: Store) -> None:
+    first = await store.create("/a", b"1")
+    second = await store.update("/a", b"2", first)
+    third = await store.delete("/a", second)
+    fourth = await store.create("/a", b"4")
+
+    async def at(revision: int) -> bytes | None:
+        entry = await store.get("/a", revision)
+        listed = (await store.list("/", revision=revision)).entries
+        assert listed == ([entry] if entry else [])
+        return entry.value if entry else None
+
+    assert [await at(r) for r in (first, second, third, fourth)] == [b"1", b"2", None, b"4"]
+    old = await store.get("/a", second)
+    assert old is not None and (old.created, old.revision) == (first, second)
+
+
+@case
+async def the_future_cannot_be_read(store: Store) -> None:
+    revision = await store.create("/a", b"1")
+    with pytest.raises(FutureRevision):
+        await store.get("/a", revision + 1)
+    with pytest.raises(FutureRevision):
+        await store.list("/", revision=revision + 1)
+    with pytest.raises(FutureRevision):
+        store.watch("/", revision + 1)
+    with pytest.raises(FutureRevision):
+        await store.compact(revision + 1)
+
+
+@case
+async def a_watch_gives_what_came_after_and_what_comes(store: Store) -> None:
+    first = await store.create("/w/a", b"1")
+    second = await store.update("/w/a", b"2", first)
+    watch = store.watch("/w/", first)
+    await store.create("/x/a", b"elsewhere")
+    assert await soon(watch) == [("update", "/w/a", b"2")]
+    assert watch.pending() == []
+    third = await store.delete("/w/a", second)
+    events = watch.pending()
+    assert [(e.type, e.value, e.revision) for e in events] == [(EventType.DELETE, b"2", third)]
+    previous = events[0].previous
+    assert previous is not None and (previous.value, previous.created, previous.revision) == (b"2", first, second)
+    watch.close()
+
+
+@case
+async def a_watch_from_zero_sees_everything(store: Store) -> None:
+    first = await store.create("/a", b"1")
+    await store.update("/a", b"2", first)
+    watch = store.watch("", 0)
+    assert await soon(watch) == [("create", "/a", b"1"), ("update", "/a", b"2")]
+    watch.close()
+
+
+@case
+async def a_waiting_watch_wakes(store: Store) -> None:
+    watch = store.watch("/w/", store.revision)
+    waiting = asyncio.create_task(soon(watch))
+    await asyncio.sleep(0)
+    await store.create("/w/a", b"1")
+    assert await waiting == [("create", "/w/a", b"1")]
+    watch.close()
+
+
+@case
+async def who_has_written_finds_the_event(store: Store) -> None:
+    watch = store.watch("/", store.revision)
+    for i in range(10):
+        revision = await store.create(f"/{i}", b"")
+        assert [e.revision for e in watch.pending()] == [revision]
+    watch.close()
+
+
+@case
+async def every_watch_sees_every_write_once_and_in_order(store: Store) -> None:
+    watches = [store.watch(prefix, store.revision) for prefix in ("/", "/a/", "/b/", "/a/1")]
+    await asyncio.gather(*(store.create(f"/{'ab'[i % 2]}/{i}", b"%d" % i) for i in range(100)))
+    everything = watches[0].pending()
+    assert [e.revision for e in everything] == list(range(everything[0].revision, everything[0].revision + 100))
+    for watch, prefix in zip(watches[1:], ("/a/", "/b/", "/a/1"), strict=True):
+        assert watch.pending() == [e for e in everything if e.key.startswith(prefix)]
+    for watch in watches:
+        watch.close()
+
+
+@case
+async def a_closed_watch_gives_nothing(store: Store) -> None:
+    watch = store.watch("/", store.revision)
+    watch.close()
+    watch.close()
+    await store.create("/a", b"")
+    with pytest.raises(StoreError):
+        watch.pending()
+
+
+@case
+async def compaction_forgets_the_past_and_keeps_the_living(store: Store) -> None:
+    first = await store.create("/a", b"1")
+    second = await store.update("/a", b"2", first)
+    gone = await store.create("/gone", b"x")
+    dead = await store.delete("/gone", gone)
+    await store.compact(dead)
+    with pytest.raises(Compacted) as caught:
+        await store.get("/a", second)
+    assert caught.value.oldest == dead
+    with pytest.raises(Compacted):
+        await store.list("/", revision=gone)
+    with pytest.raises(Compacted):
+        store.watch("/", gone)
+    assert [(e.key, e.value, e.created) for e in (await store.list("/")).entries] == [("/a", b"2", first)]
+    assert [(e.key, e.value) for e in (await store.list("/", revision=dead)).entries] == [("/a", b"2")]
+    watch = store.watch("/", dead)
+    third = await store.update("/a", b"3", second)
+    [event] = watch.pending()
+    assert event.revision == third and event.previous is not None and event.previous.value == b"2"
+    assert (await store.get("/a", dead)).value == b"2"  # type: ignore[union-attr]
+    watch.close()
+
+
+@case
+async def compaction_in_the_middle_keeps_the_state_of_that_revision(store: Store) -> None:
+    a1 = await store.create("/a", b"a1")
+    b1 = await store.create("/b", b"b1")
+    a2 = await store.update("/a", b"a2", a1)
+    b2 = await store.update("/b", b"b2", b1)
+    a3 = await store.delete("/a", a2)
+    await store.compact(a2)
+    states = {r: {e.key: e.value for e in (await store.list("/", revision=r)).entries} for r in (a2, b2, a3)}
+    assert states == {a2: {"/a": b"a2", "/b": b"b1"}, b2: {"/a": b"a2", "/b": b"b2"}, a3: {"/b": b"b2"}}
+    watch = store.watch("/", a2)
+    assert [(e.key, e.previous and e.previous.value) for e in watch.pending()] == [("/b", b"b1"), ("/a", b"a2")]
+    watch.close()
+    await store.compact(a1)  # older than what is compacted: nothing happens
+    assert (await store.get("/b", a2)).value == b"b1"  # type: ignore[union-attr]
+
+
+@case
+async def values_are_opaque_bytes(store: Store) -> None:
+    for i, value in enumerate((b"", b"\0", bytes(range(256)), b"x" * 3_000_000)):
+        await store.create(f"/v/{i}", value)
+        entry = await store.get(f"/v/{i}")
+        assert entry is not None and entry.value == value
+
+
+@case
+async def a_closed_store_refuses_and_ends_its_watches(store: Store) -> None:
+    watch = store.watch("/", store.revision)
+    write = asyncio.create_task(store.create("/a", b"1"))
+    await asyncio.sleep(0)
+    await store.close()
+    await store.close()
+    assert await write >= 1
+    assert await soon(watch) == [("create", "/a", b"1")]
+    with pytest.raises(StoreUnavailable):
+        await watch.next()
+    with pytest.raises(StoreUnavailable):
+        await store.create("/b", b"")
+    with pytest.raises(StoreUnavailable):
+        await store.get("/a")

@@ -1,0 +1,24 @@
+"""Both drivers of the store against the one suite."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from tests.contracts.store_suite import CASES
+
+from groundplane.store.registry import open_store
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("url", ["memory:"])
+def test_store(url: str, case: str, state_root: Path) -> None:
+    async def scenario() -> None:
+        store = await open_store(url.format(root=state_root))
+        try:
+            await asyncio.wait_for(CASES[case](store), 30)
+        finally:
+            await store.close()
+
+    asyncio.run(scenario())
