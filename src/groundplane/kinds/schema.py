@@ -1,11 +1,11 @@
 """The types of Kubernetes' API: what each field is, how lists and maps merge, where a field is on the wire.
 
-    pod = type_of("", "v1", "Pod")
-    spec = pod.fields["spec"].type              # Type core.v1.PodSpec
-    containers = spec.fields["containers"]      # kind "list", list_type "map", list_keys ("name",)
-    containers.type                             # Type core.v1.Container: of the elements
+    pod = type_of("", "v1", "Pod")              # kind "struct", name "core.v1.Pod"
+    spec = pod.fields["spec"].type              # core.v1.PodSpec
+    containers = spec.fields["containers"].type # kind "list", list_type "map", list_keys ("name",)
+    containers.element                          # core.v1.Container
 
-Types are named by package and name (`core.v1.PodSpec`); `full_name` gives OpenAPI's.
+Structs are named by package and name (`core.v1.PodSpec`); `full_name` gives OpenAPI's.
 """
 
 from __future__ import annotations
@@ -16,18 +16,13 @@ from typing import Any
 
 from groundplane.kinds import pack
 
-# The kinds of a field. Each name says how the value looks in JSON.
-STRING, INT32, INT64, BOOLEAN, DOUBLE = "string", "int32", "int64", "boolean", "double"
+# The kinds of a type. Each says how the value looks in JSON.
+STRUCT, MAP, LIST = "struct", "map", "list"
+STRING, INTEGER, NUMBER, BOOLEAN = "string", "integer", "number", "boolean"
 BYTES = "bytes"  # base64 text
 QUANTITY, INT_OR_STRING, TIME, MICRO_TIME = "quantity", "intorstring", "time", "microtime"
-RAW = "raw"  # any JSON value: RawExtension, FieldsV1, JSON
-SCHEMA_OR_ARRAY, SCHEMA_OR_BOOL, SCHEMA_OR_STRINGS = "schemaorarray", "schemaorbool", "schemaorstrings"
-OBJECT, LIST, MAP = "object", "list", "map"
+ANY = "any"  # any JSON value: RawExtension, FieldsV1, JSON, and a JSON schema's "this or that"
 
-_SCALARS = {
-    "s": STRING, "i": INT32, "l": INT64, "b": BOOLEAN, "d": DOUBLE, "y": BYTES, "q": QUANTITY, "x": INT_OR_STRING,
-    "t": TIME, "u": MICRO_TIME, "r": RAW, "A": SCHEMA_OR_ARRAY, "B": SCHEMA_OR_BOOL, "C": SCHEMA_OR_STRINGS,
-}  # fmt: skip
 _ROOTS = {
     "meta.v1": "io.k8s.apimachinery.pkg.apis.meta.v1",
     "apiextensions.v1": "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1",
@@ -36,87 +31,43 @@ _ROOTS = {
 }
 
 
-class Shape:
-    """What a value is: `kind`, for lists and maps the `item`'s shape, for objects the type's name (`ref`)."""
+class Type:
+    """What a value is.
 
-    __slots__ = ("item", "kind", "ref")
-
-    def __init__(self, kind: str, ref: str = "", item: Shape | None = None) -> None:
-        self.kind = kind
-        self.ref = ref
-        self.item = item
-
-    @property
-    def type(self) -> Type | None:
-        """The object's type; of a list or map, the type of its innermost elements. None for scalars."""
-        shape = self
-        while shape.item is not None:
-            shape = shape.item
-        return get_type(shape.ref) if shape.ref else None
-
-
-class Field:
-    """One field of a type.
-
-    `omitempty` and `pointer` are those of the Go struct: a field that is not a pointer loses its zero value where it is
-    `omitempty`, and shows it where it is not. `numbers` is the path of protobuf field numbers, longer than one where
-    Go embeds the struct. `list_type` is "", "atomic", "set" or "map" (then `list_keys`); `map_type` "", "atomic" or
-    "granular"; `patch_strategy` and `merge_key` are strategic merge patch's. `default` is upstream's declared default
-    as JSON text.
+    `kind` is one of the constants above. Structs have a `name` and `fields` (by JSON name, in the order of Go's
+    struct); lists and maps an `element`. `atomic`: server-side apply owns the value as a whole. `list_type` is
+    "atomic", "set" or "map" (then `list_keys`). `format` tells int32 from int64, and the unions of JSON schemas
+    (`schemaorarray`, `schemaorbool`, `schemaorstrings`) from other "any" values.
     """
 
-    __slots__ = (
-        "default", "enum", "list_keys", "list_type", "map_type", "merge_key", "name", "numbers", "omitempty",
-        "patch_strategy", "pointer", "required", "shape",
-    )  # fmt: skip
+    __slots__ = ("_fields", "atomic", "element", "format", "kind", "list_keys", "list_type", "name")
 
-    def __init__(self, name: str, shape: Shape, flags: str, numbers: tuple[int, ...], more: dict[str, Any]) -> None:
-        self.name = sys.intern(name)
-        self.shape = shape
-        self.required = "r" in flags
-        self.omitempty = "o" in flags
-        self.pointer = "p" in flags
-        self.numbers = numbers
-        self.list_type: str = more.get("lt", "")
-        self.list_keys: tuple[str, ...] = tuple(more.get("lk", ()))
-        self.patch_strategy: tuple[str, ...] = tuple(more["ps"].split(",")) if "ps" in more else ()
-        self.merge_key: str = more.get("mk", "")
-        self.map_type: str = more.get("mt", "")
-        self.default: str = more.get("df", "")
-        self.enum: tuple[str, ...] = tuple(more.get("en", ()))
-
-    @property
-    def kind(self) -> str:
-        return self.shape.kind
-
-    @property
-    def type(self) -> Type | None:
-        """The object's type; of a list or map, the type of its elements. None for scalars."""
-        return self.shape.type
-
-    @property
-    def atomic(self) -> bool:
-        """Server-side apply owns this field as a whole (structured-merge-diff: atomic relationship)."""
-        kind = self.shape.kind
-        if kind == LIST:
-            return self.list_type in ("", "atomic")
-        if kind == MAP:
-            return self.map_type == "atomic"
-        if kind == OBJECT:
-            kept = self.map_type or ("atomic" if (found := self.type) and found.atomic else "")
-            return kept == "atomic"
-        return True
-
-
-class Type:
-    """A struct: its fields by JSON name, in the order of Go's struct. `atomic`: apply owns it as a whole."""
-
-    __slots__ = ("atomic", "fields", "name")
-
-    def __init__(self, name: str, fields: dict[str, Field], *, atomic: bool) -> None:
+    def __init__(
+        self,
+        kind: str,
+        name: str = "",
+        *,
+        format: str = "",
+        atomic: bool = False,
+        element: Type | None = None,
+        list_type: str = "",
+        list_keys: tuple[str, ...] = (),
+    ) -> None:
+        self.kind = kind
         self.name = name
-        self.fields = fields
+        self.format = format
         self.atomic = atomic
+        self.element = element
+        self.list_type = list_type
+        self.list_keys = list_keys
+        self._fields: dict[str, Field] | None = None
+
+    @property
+    def fields(self) -> dict[str, Field]:
+        """A struct's fields by JSON name; empty for everything else. Read from the pack when first asked for."""
+        if self._fields is None:
+            self._fields = _fields(self.name) if self.kind == STRUCT else {}
+        return self._fields
 
     @property
     def short_name(self) -> str:
@@ -130,16 +81,76 @@ class Type:
         return f"{_ROOTS.get(package, 'io.k8s.api.' + package)}.{bare}"
 
 
+class Field:
+    """One field of a struct.
+
+    `omitempty` and `pointer` are those of the Go struct: a field that is not a pointer loses its zero value where it is
+    `omitempty`, and shows it where it is not. `numbers` is the path of protobuf field numbers, longer than one where
+    Go embeds the struct. `strategies` and `merge_key` are strategic merge patch's. `default` is upstream's declared
+    default as JSON text.
+    """
+
+    __slots__ = (
+        "default", "enum", "merge_key", "name", "numbers", "omitempty", "pointer", "required", "strategies", "type",
+    )  # fmt: skip
+
+    def __init__(self, name: str, type: Type, flags: str, numbers: tuple[int, ...], more: dict[str, Any]) -> None:
+        self.name = name
+        self.type = type
+        self.required = "r" in flags
+        self.omitempty = "o" in flags
+        self.pointer = "p" in flags
+        self.numbers = numbers
+        self.strategies: tuple[str, ...] = tuple(more["ps"].split(",")) if "ps" in more else ()
+        self.merge_key: str = more.get("mk", "")
+        self.default: str = more.get("df", "")
+        self.enum: tuple[str, ...] = tuple(more.get("en", ()))
+
+    @property
+    def kind(self) -> str:
+        return self.type.kind
+
+    @property
+    def value_struct(self) -> bool:
+        """A struct by value: Go's encoder always writes it, at least as `{}`."""
+        return self.type.kind == STRUCT and not self.pointer
+
+
+_SCALARS = {
+    "s": Type(STRING),
+    "i": Type(INTEGER, format="int32"),
+    "l": Type(INTEGER, format="int64"),
+    "b": Type(BOOLEAN),
+    "d": Type(NUMBER, format="double"),
+    "y": Type(BYTES),
+    "q": Type(QUANTITY),
+    "x": Type(INT_OR_STRING),
+    "t": Type(TIME),
+    "u": Type(MICRO_TIME),
+    "r": Type(ANY),
+    "A": Type(ANY, format="schemaorarray"),
+    "B": Type(ANY, format="schemaorbool"),
+    "C": Type(ANY, format="schemaorstrings"),
+}
+
+
 @cache
-def _shape(text: str) -> Shape:
-    first = text[0]
+def _typed(shape: str, list_type: str, list_keys: tuple[str, ...], map_type: str) -> Type:
+    """The type behind a pack's shape (`s`, `[s`, `{q`, `@core.v1.Pod`), with what the field says of its merging."""
+    first = shape[0]
     if first == "[":
-        return Shape(LIST, item=_shape(text[1:]))
+        # a list without a declared type is atomic (structured-merge-diff, kube-openapi's schema conversion)
+        kept = list_type or "atomic"
+        element = _typed(shape[1:], "", (), "")
+        return Type(LIST, element=element, list_type=kept, list_keys=list_keys, atomic=kept == "atomic")
     if first == "{":
-        return Shape(MAP, item=_shape(text[1:]))
-    if first == "@":
-        return Shape(OBJECT, ref=sys.intern(text[1:]))
-    return Shape(_SCALARS[first])
+        return Type(MAP, element=_typed(shape[1:], "", (), ""), atomic=map_type == "atomic")
+    if first != "@":
+        return _SCALARS[first]
+    found = get_type(shape[1:])
+    if map_type and found.atomic != (map_type == "atomic"):
+        return Type(STRUCT, found.name, atomic=map_type == "atomic")
+    return found
 
 
 _NOTHING: dict[str, Any] = {}
@@ -150,16 +161,22 @@ def _package(package: str) -> dict[str, tuple[int, list[Any]]]:
     return {bare: (atomic, fields) for bare, atomic, fields in pack.rows(package)}
 
 
+def _fields(name: str) -> dict[str, Field]:
+    package, _, bare = name.rpartition(".")
+    fields = {}
+    for json_name, shape, flags, numbers, *rest in _package(package)[bare][1]:
+        more = rest[0] if rest else _NOTHING
+        type_ = _typed(shape, more.get("lt", ""), tuple(more.get("lk", ())), more.get("mt", ""))
+        kept = sys.intern(json_name)
+        fields[kept] = Field(kept, type_, flags, tuple(numbers), more)
+    return fields
+
+
 @cache
 def get_type(name: str) -> Type:
-    """A type by its name (`core.v1.PodSpec`). Raises KeyError."""
+    """A struct by its name (`core.v1.PodSpec`). Raises KeyError."""
     package, _, bare = name.rpartition(".")
-    atomic, rows = _package(package)[bare]
-    fields = {}
-    for json_name, shape, flags, numbers, *more in rows:
-        made = Field(json_name, _shape(shape), flags, tuple(numbers), more[0] if more else _NOTHING)
-        fields[made.name] = made
-    return Type(name, fields, atomic=bool(atomic))
+    return Type(STRUCT, sys.intern(name), atomic=bool(_package(package)[bare][0]))
 
 
 def type_names() -> list[str]:
