@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from groundplane.client.client import ResourceClient
 from groundplane.client.contract import STRATEGIC_PATCH, ApiError, Object
-from groundplane.client.objects import is_deleting, labels_of, name_of, namespace_of, owner_reference, uid_of
+from groundplane.client.objects import is_deleting, name_of, namespace_of, owner_reference, uid_of
 
 
 def controller_of(obj: Object) -> Object | None:
