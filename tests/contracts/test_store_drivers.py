@@ -12,7 +12,7 @@ from groundplane.store.registry import open_store
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("url", ["memory:"])
+@pytest.mark.parametrize("url", ["memory:", "sqlite:{root}/store/data.db"])
 def test_store(url: str, case: str, state_root: Path) -> None:
     async def scenario() -> None:
         store = await open_store(url.format(root=state_root))

@@ -16,7 +16,7 @@ async def open_store(url: str, *, keep: Retention | None = None, clock: Clock | 
 
         return MemoryStore((keep or Retention()).revisions)
     if scheme == "sqlite" and rest:
-        from groundplane.store.drivers.sqlite import SqliteStore
+        from groundplane.store.drivers.sqlite.store import SqliteStore
 
         return await SqliteStore.open(rest, keep=keep or Retention(), clock=clock or SystemClock())
     raise UsageError(f"store url {url!r}: `memory:` or `sqlite:/path` expected")
