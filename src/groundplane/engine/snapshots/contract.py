@@ -1,8 +1,9 @@
 """The snapshots' contract: how a container gets its root file system, and gets rid of it.
 
 Vocabulary
-    *Layer*: one tar of an image, known by its diff id (the digest of the uncompressed tar). It is unpacked once, to
-    `ROOT/snapshots/layers/<hex>/fs`, shared by every snapshot over it, and never written again.
+    *Layer*: one tar of an image, known by its diff id (the digest of the uncompressed tar). It is unpacked once for
+    each stack of layers below it (its chain id), to `ROOT/snapshots/layers/<hex>/fs`, shared by every snapshot over
+    it, and never written again.
     *Snapshot*: a writable directory over an image's layers, known by its container's id. It is a directory of ours
     that lives until `remove`, mounted or not.
     *Root*: the directory where a mounted snapshot is seen, `ROOT/snapshots/containers/<id>/root`.
@@ -17,8 +18,8 @@ Life
     >>> await snapshots.remove(container_id)                         # containers.remove
 
 Rules
-    The mount is made in the engine's mount namespace, private, so it survives the engine's death: `mount` after a
-    restart finds it and returns at once. A layer stays while an image or a snapshot needs it.
+    The mount is made in the engine's mount namespace, so it survives the engine's death: `mount` after a restart finds
+    it and returns at once. A layer stays while an image or a snapshot needs it.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ class Snapshots(Protocol):
         ...
 
     def mount(self, id: str) -> str:
-        """Mount it unless it is, and return the root directory. Takes well under a millisecond. Raises SnapshotError."""
+        """Mount it unless it is, and return the root directory; well under a millisecond. Raises SnapshotError."""
         ...
 
     def unmount(self, id: str) -> None:
