@@ -1,0 +1,44 @@
+"""Prose is tested: links lead somewhere, and every path, module, make target and verb that a page names exists."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    dead = []
+    for target in re.findall(r"\]\(([^)#\s]+)", page.read_text()):
+        if "://" not in target and not target.startswith("mailto:") and not (page.parent / target).exists():
+            dead.append(target)
+    assert dead == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_named_paths_exist(page: Path) -> None:
+    """`src/…`, `tests/…`, `docs/…`, `tools/…`, `bench/…`, `examples/…` in backquotes, with or without a line number."""
+    missing = []
+    for name in re.findall(r"`((?:src|tests|docs|tools|bench|examples)/[^`\s*{<…]+)`", page.read_text()):
+        if not (ROOT / name.split(":")[0]).exists():
+            missing.append(name)
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_named_make_targets_exist(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert {t for t in re.findall(r"`make ([a-z]+)`", page.read_text())} <= targets
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_named_verbs_exist(page: Path) -> None:
+    from groundplane.cli.verbs import VERBS
+
+    named = re.findall(r"(?:^|`|\$ |sudo )ground ([a-z][a-z-]+)", page.read_text(), re.MULTILINE)
+    assert {v for v in named if v not in VERBS} == set()
