@@ -1,0 +1,91 @@
+"""Both at once: v1 controllers, and beside them a v2 tree with what is left (often nothing, or only hugetlb).
+
+The group is made in all trees. The v2 tree earns its keep even without controllers: `cgroup.kill` ends a whole group
+in one atomic write, and its `cgroup.procs` names every process.
+"""
+
+from __future__ import annotations
+
+from groundplane.kernel.cgroups.contract import Limits, View
+from groundplane.kernel.cgroups.v1 import V1
+from groundplane.kernel.cgroups.v2 import V2
+from groundplane.kernel.errors import KernelError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from groundplane.kernel.cgroups.tree import Tree
+    from groundplane.kernel.cgroups.v1 import Hierarchy
+
+
+class Hybrid(V1):
+    """The v1 driver with the v2 tree beside it; limits go to whichever tree has the controller."""
+
+    layout = "hybrid"
+
+    def __init__(
+        self, hierarchies: Sequence[Hierarchy], unified: str, tree: Tree | None = None, mountpoint: str = ""
+    ) -> None:
+        super().__init__(hierarchies, tree)
+        self._unified = V2(unified, self._tree, mountpoint)
+
+    def create(self, path: str) -> None:
+        was_there = super().exists(path)
+        super().create(path)
+        try:
+            self._unified.create(path)
+        except KernelError:
+            if not was_there:
+                super().remove(path)
+            raise
+
+    def exists(self, path: str) -> bool:
+        return super().exists(path) or self._unified.exists(path)
+
+    def set(self, path: str, limits: Limits) -> list[str]:
+        hugetlb = limits.hugetlb
+        if hugetlb and "hugetlb" not in self._by_controller:
+            limits.hugetlb = ()
+        unified, limits.unified = limits.unified, None
+        try:
+            degraded = super().set(path, limits)
+        finally:
+            rest = Limits(hugetlb=hugetlb if not limits.hugetlb else (), unified=unified)
+            limits.hugetlb, limits.unified = hugetlb, unified
+        return degraded + self._unified.set(path, rest)
+
+    def attach(self, path: str, pid: int) -> None:
+        super().attach(path, pid)
+        self._unified.attach(path, pid)
+
+    def clone_fd(self, path: str) -> int:
+        return self._unified.clone_fd(path)
+
+    def processes(self, path: str) -> list[int]:
+        return sorted({*super().processes(path), *self._unified.processes(path)})
+
+    def kill(self, path: str) -> None:
+        # Frozen by v1's freezer a process does not die of v2's kill until it is thawed.
+        if self.frozen(path):
+            self.thaw(path)
+        try:
+            self._unified.kill(path)
+        except KernelError:  # no cgroup.kill before Linux 5.14: the v1 way follows anyway
+            super().kill(path)
+            return
+        if super().processes(path):  # in a v1 group but not in ours on v2: somebody else moved it
+            super().kill(path)
+
+    def remove(self, path: str) -> None:
+        super().remove(path)
+        self._unified.remove(path)
+
+    def paths_of(self, pid: int) -> dict[str, str]:
+        return {**super().paths_of(pid), **self._unified.paths_of(pid)}
+
+    def views(self, path: str) -> list[View]:
+        views = super().views(path)
+        for view in self._unified.views(path):
+            views.append(View("unified", view.fstype, view.options, view.directory, view.links))
+        return views

@@ -1,0 +1,127 @@
+"""The file operations that drivers need, in one place so that a test's tree in memory can stand in for the kernel's."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+
+from groundplane.kernel.calls.files import read_text, write_text
+from groundplane.kernel.errors import KernelError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+else:
+    Protocol = object
+
+# A killed process leaves its group only when it has been torn down, so rmdir(2) answers EBUSY for a while.
+_PAUSES = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.5, 1.0)
+
+
+class Tree(Protocol):
+    def make(self, path: str) -> bool:
+        """Make a directory; False if it was there."""
+
+    def remove(self, path: str) -> None:
+        """Remove an empty group; not an error if it is gone. Raises KernelError, EBUSY where a process is in it."""
+
+    def children(self, path: str) -> list[str]:
+        """The names of the groups below; empty if it is gone."""
+
+    def exists(self, path: str) -> bool: ...
+
+    def read(self, path: str) -> str: ...
+
+    def write(self, path: str, text: str) -> None: ...
+
+    def pause(self, seconds: float) -> None: ...
+
+
+class HostTree:
+    """The kernel's own."""
+
+    def make(self, path: str) -> bool:
+        try:
+            os.mkdir(path, 0o755)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise KernelError.of("mkdir", error, path) from error
+        return True
+
+    def remove(self, path: str) -> None:
+        try:
+            os.rmdir(path)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise KernelError.of("rmdir", error, path) from error
+
+    def children(self, path: str) -> list[str]:
+        try:
+            with os.scandir(path) as entries:
+                return [e.name for e in entries if e.is_dir(follow_symlinks=False)]
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise KernelError.of("readdir", error, path) from error
+
+    def exists(self, path: str) -> bool:
+        return os.path.exists(path)
+
+    def read(self, path: str) -> str:
+        return read_text(path)
+
+    def write(self, path: str, text: str) -> None:
+        write_text(path, text)
+
+    def pause(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+
+def check_path(path: str) -> str:
+    """The path as given. Raises KernelError (EINVAL) for one that is not clearly below a hierarchy's root."""
+    parts = path.split("/")
+    if not path or any(part in ("", ".", "..") for part in parts) or "\n" in path or "\0" in path:
+        raise KernelError("cgroup", errno.EINVAL, repr(path), "a relative path without '.' and '..' is expected")
+    return path
+
+
+def remove_tree(tree: Tree, path: str) -> None:
+    """Remove a group and all below it, deepest first; waits for processes that are just ending."""
+    if not tree.exists(path):
+        return
+    for name in tree.children(path):
+        remove_tree(tree, f"{path}/{name}")
+    for pause in (*_PAUSES, None):
+        try:
+            tree.remove(path)
+            return
+        except KernelError as error:
+            if error.errno != errno.EBUSY or pause is None:
+                raise
+            tree.pause(pause)
+
+
+def processes_below(tree: Tree, path: str) -> list[int]:
+    """The pids in a group and all below it; empty if it is gone."""
+    try:
+        pids = [int(line) for line in tree.read(f"{path}/cgroup.procs").split()]
+    except KernelError as error:
+        if error.errno in (errno.ENOENT, errno.ENODEV):  # ENODEV: removed between open and read
+            return []
+        raise
+    for name in tree.children(path):
+        pids += processes_below(tree, f"{path}/{name}")
+    return [pid for pid in pids if pid > 0]  # 0: a process of a PID namespace that we cannot see
+
+
+def flat_keyed(text: str) -> dict[str, int]:
+    """`key value` lines (memory.stat, cpu.stat, memory.events), numbers only."""
+    values: dict[str, int] = {}
+    for line in text.splitlines():
+        key, _, value = line.partition(" ")
+        if value.isdigit():
+            values[key] = int(value)
+    return values
