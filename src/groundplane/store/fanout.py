@@ -38,6 +38,8 @@ class FanOut:
         for event in events:
             key = event.key
             for length in self._lengths:
+                if length > len(key):
+                    break
                 if watches := self._by_prefix.get(key[:length]):
                     for watch in watches:
                         watch._queue.append(event)

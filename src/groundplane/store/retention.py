@@ -17,6 +17,7 @@ class Retention:
     seconds: float = 3600.0
     revisions: int = 100_000
     interval: float = 60.0  # how often a driver looks
+    in_memory: int = 10_000  # so many of the newest changes are answered from memory, older ones from the medium
 
 
 class Ages:

@@ -34,9 +34,7 @@ from groundplane.store.drivers.sqlite.writer import Writer
 from groundplane.store.retention import Ages, Retention
 from groundplane.store.view import Recent, View
 
-# What a paging client or a reconnecting watcher can reach without SQL.
-RECENT_EVENTS = 10_000
-RECENT_BYTES = 16 * 2**20
+_RECENT_BYTES = 16 * 2**20  # the recent changes keep replaced values alive: a bound where those are large
 
 T = TypeVar("T")
 _log = Log("store.sqlite")
@@ -87,7 +85,7 @@ class SqliteStore:
         path = os.path.abspath(path)
         store = cls(path, log.lock(path))
         try:
-            store._view = await store._writer.call(_load)
+            store._view = await store._writer.call(partial(_load, in_memory=keep.in_memory))
         except BaseException:
             await store.close()
             raise
@@ -257,10 +255,10 @@ class SqliteStore:
                     _log.warning("history was not compacted; trying again later", error=str(error))
 
 
-def _load(db: sqlite3.Connection) -> View:
+def _load(db: sqlite3.Connection, in_memory: int) -> View:
     """The newest state and the recent events of the file."""
     oldest, revision = log.compacted(db), log.newest(db)
-    recent = Recent(max(oldest, revision - RECENT_EVENTS), limit=RECENT_EVENTS, limit_bytes=RECENT_BYTES)
+    recent = Recent(max(oldest, revision - in_memory), limit=in_memory, limit_bytes=_RECENT_BYTES)
     tail = log.events(db, "", recent.floor, revision)
     if [e.revision for e in tail] != list(range(recent.floor + 1, revision + 1)):
         raise StoreUnavailable(f"store: the log is damaged: revisions before {revision} are missing; restore a copy")
