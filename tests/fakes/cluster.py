@@ -154,7 +154,9 @@ class FakeCluster:
         if (uid := body["metadata"].get("uid")) and uid != old["metadata"]["uid"]:
             raise ApiError(_status(409, "Conflict", "the uid differs"))
         if where.subresource == "status":
-            new = {**old, "status": body.get("status") or {}}
+            notes = body["metadata"].get("annotations") or {}  # upstream's status strategies reset spec and labels only
+            meta = {**old["metadata"], **({"annotations": notes} if notes else {})}
+            new = {**old, "metadata": meta, "status": body.get("status") or {}}
         else:
             new = dict(body)
             if where.plural in _STATUS:

@@ -1,0 +1,1 @@
+"""Keeps as many pods as a ReplicaSet asks for; the same code serves ReplicationController."""
