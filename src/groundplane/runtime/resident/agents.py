@@ -1,0 +1,127 @@
+"""Agents: processes forked from the spawner for one task that must not hold it up: an exec, or pinned namespaces.
+
+An agent speaks with the engine over its own control socket and ends with its task. If it is killed, only its task is
+lost: the exec's process goes on, and the engine learns its exit code through the pidfd where the kernel can tell.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+
+from groundplane.kernel.calls import mount, process
+from groundplane.kernel.calls.files import write_text
+from groundplane.kernel.calls.ids import sethostname
+from groundplane.kernel.errors import KernelError
+from groundplane.runtime import launch
+from groundplane.runtime.resident.channel import Channel
+from groundplane.runtime.resident.processes import exit_code, start_ticks
+from groundplane.wire.spawner import Exec, Exited, Failed, Message, Pin, Pinned, Started
+
+_NAMESPACES = {
+    "net": process.CLONE_NEWNET,
+    "ipc": process.CLONE_NEWIPC,
+    "uts": process.CLONE_NEWUTS,
+    "pid": process.CLONE_NEWPID,
+}
+
+
+def run_exec(order: Exec, control: Channel, document: int, stdio: list[int]) -> None:
+    """Start a process beside a container's init, wait for it, and tell the engine its exit code."""
+    try:
+        created = _create_exec(order, document, stdio)
+        for fd in stdio:
+            os.close(fd)
+        ticks = start_ticks(created.pid)
+        created.start()
+    except (launch.LaunchError, KernelError, OSError, ValueError) as error:
+        code = error.exit_code if isinstance(error, launch.LaunchError) else 126
+        control.send(Failed(code, str(error)))
+        return
+    control.send(Started(created.pid, ticks), [created.console_fd] if created.console_fd >= 0 else [])
+    if created.console_fd >= 0:
+        os.close(created.console_fd)  # the engine has it now: were it kept here, a hang-up would never be seen
+    os.close(created.pidfd)
+    _, status = os.waitpid(created.pid, 0)
+    control.send(Exited(exit_code(status), False, 0))
+
+
+def _create_exec(order: Exec, document: int, stdio: list[int]) -> launch.Created:
+    if start_ticks(order.pid) != order.ticks:
+        raise launch.LaunchError(f"Container {order.id} is not running")
+    os.lseek(document, 0, os.SEEK_SET)
+    with os.fdopen(document, "rb") as f:
+        wanted = json.load(f)
+    given = dict(zip(order.stdio, stdio, strict=True))
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        return launch.exec_process(
+            order.pid,
+            wanted["process"],
+            stdio=(given.get("0", null), given.get("1", null), given.get("2", null)),
+            cgroup=order.cgroup,
+            console=order.terminal,
+            seccomp=wanted.get("seccomp"),
+        )
+    finally:
+        os.close(null)
+
+
+def run_pin(order: Pin, control: Channel) -> None:
+    """Make namespaces and bind them to files, where they stay until these are unmounted (namespaces(7))."""
+    control.send(_pin(order))
+
+
+def _pin(order: Pin) -> Message:
+    made: list[str] = []
+    holder = 0
+    try:
+        flags = 0
+        for name in order.namespaces:
+            flags |= _NAMESPACES[name]
+        process.unshare(flags)
+        if order.hostname and "uts" in order.namespaces:
+            sethostname(order.hostname)
+        for sysctl in order.sysctls:
+            name, _, value = sysctl.partition("=")
+            write_text("/proc/sys/" + name.replace(".", "/"), value)
+        if "pid" in order.namespaces:
+            holder = _hold_pid_namespace()
+        for name in order.namespaces:
+            path = f"{order.directory}/{name}"
+            os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o444))
+            made.append(path)
+            source = f"/proc/{holder}/ns/pid" if name == "pid" else f"/proc/self/ns/{name}"
+            mount.mount(source, path, "", mount.MS_BIND)
+    except (KernelError, OSError, KeyError) as error:
+        _undo(made, holder)
+        return Failed(1, f"namespaces of {order.directory}: {error}")
+    return Pinned(holder, start_ticks(holder) if holder else 0)
+
+
+def _hold_pid_namespace() -> int:
+    """Fork the first process of the new PID namespace, which only waits; its pid on the host.
+
+    It outlives the agent as the spawner's child, and ends by the engine's SIGKILL. With SIGCHLD ignored, the kernel
+    reaps what is orphaned to it (wait(2), NOTES).
+    """
+    if pid := os.fork():
+        return pid
+    process.set_name("ground-pause")
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    process.close_all_but({2})
+    while True:
+        signal.pause()
+
+
+def _undo(made: list[str], holder: int) -> None:
+    for path in made:
+        try:
+            mount.umount2(path, mount.MNT_DETACH)
+        except KernelError:  # it was not bound yet
+            pass
+        os.unlink(path)
+    if holder:
+        os.kill(holder, signal.SIGKILL)
+        os.waitpid(holder, 0)

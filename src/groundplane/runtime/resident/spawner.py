@@ -1,0 +1,350 @@
+"""The spawner: the outermost process of an instance, which forks a supervisor for each container and keeps the daemon.
+
+Single-threaded, with few imports, so that a fork costs a fraction of a millisecond. It never waits for anybody: every
+task is a forked process that speaks with the engine over a control socket of its own. It keeps, for each container,
+duplicates of the descriptors whose last close would harm it, and is the child subreaper, so that an orphan's exit
+status comes here (prctl(2), PR_SET_CHILD_SUBREAPER). If it is killed, supervisors go on alone; the next spawner finds
+them by the `supervise` files in the run directory.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import time
+
+from groundplane.kernel.calls import process
+from groundplane.kernel.cgroups import registry
+from groundplane.runtime.resident.agents import run_exec, run_pin
+from groundplane.runtime.resident.channel import Channel, close_all
+from groundplane.runtime.resident.keeper import Keeper
+from groundplane.runtime.resident.processes import exit_code
+from groundplane.runtime.resident.supervisor import Supervisor
+from groundplane.wire.spawner import (
+    UNKNOWN,
+    VERSION,
+    Adopt,
+    Deposit,
+    Done,
+    Exec,
+    Hello,
+    Message,
+    Pin,
+    Reaped,
+    Spawn,
+    SpawnerProtocolError,
+    decode,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_RESUME_DELAY = 0.5  # seconds before the next supervisor, where the last one lived no longer than that
+_STATUSES = 256  # exit statuses kept of orphans whose supervisor has not said yet that they are its
+
+
+class Ward:
+    """One supervised container, as the spawner knows it."""
+
+    __slots__ = ("born_at", "channel", "code", "done", "kept", "pid", "spec")
+
+    def __init__(self, spec: Spawn) -> None:
+        self.spec = spec
+        self.channel: Channel | None = None
+        self.kept: dict[str, int] = {}
+        self.pid = 0
+        self.code = UNKNOWN
+        self.done = False
+        self.born_at = 0.0
+
+
+class Spawner:
+    """`run` returns the exit code of this program, once the daemon has ended for good or SIGTERM has come."""
+
+    def __init__(self, run_dir: str, listener: socket.socket, keeper: Keeper | None) -> None:
+        self._run_dir = os.path.realpath(run_dir)
+        self._listener = listener
+        self._keeper = keeper
+        self._groups = registry.detect()
+        self._poll = select.epoll()
+        self._handlers: dict[int, Callable[[], None]] = {}
+        self._engines: dict[int, Channel] = {}
+        self._wards: dict[str, Ward] = {}
+        self._orphans: dict[int, int] = {}  # pid → exit code
+        self._due: list[tuple[float, Ward]] = []
+        self._code: int | None = None
+        self._stopping = False
+
+    def run(self) -> int:
+        wakeup, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGPIPE):
+            # A handler, not SIG_IGN: only handlers are reset in the processes that we start (execve(2), clone(2)).
+            signal.signal(number, _noted)
+        self._watch(wakeup, lambda: self._on_signals(wakeup))
+        self._watch(self._listener.fileno(), self._on_connect)
+        self._adopt_all()
+        if self._keeper is not None:
+            if self._keeper.pidfd < 0:
+                self._keeper.start()
+            self._watch_daemon()
+        while self._code is None:
+            for fd, _ in self._poll.poll(self._pause()):
+                if handler := self._handlers.get(fd):
+                    handler()
+            self._on_time()
+        return self._code
+
+    def _watch(self, fd: int, handler: Callable[[], None]) -> None:
+        self._poll.register(fd, select.EPOLLIN)
+        self._handlers[fd] = handler
+
+    def _unwatch(self, fd: int) -> None:
+        del self._handlers[fd]
+        self._poll.unregister(fd)
+
+    # -- time ---------------------------------------------------------------------------------------------------
+
+    def _pause(self) -> float:
+        due = [at for at, _ in self._due]
+        if self._keeper is not None and self._keeper.due:
+            due.append(self._keeper.due)
+        return max(min(due) - time.monotonic(), 0) if due else -1
+
+    def _on_time(self) -> None:
+        now = time.monotonic()
+        ready = [ward for at, ward in self._due if at <= now]
+        self._due = [(at, ward) for at, ward in self._due if at > now]
+        for ward in ready:
+            self._resume(ward)
+        if self._keeper is not None and self._keeper.due and self._keeper.due <= now:
+            self._keeper.start()
+            self._watch_daemon()
+
+    # -- the daemon ---------------------------------------------------------------------------------------------
+
+    def _watch_daemon(self) -> None:
+        assert self._keeper is not None
+        self._watch(self._keeper.pidfd, self._on_daemon_end)
+
+    def _on_daemon_end(self) -> None:
+        assert self._keeper is not None
+        keeper = self._keeper
+        self._unwatch(keeper.pidfd)
+        try:
+            code: int | None = exit_code(os.waitpid(keeper.pid, 0)[1])
+        except ChildProcessError:  # it is not our child, or was reaped with the others
+            status = process.pidfd_exit_status(keeper.pidfd)
+            code = self._orphans.pop(keeper.pid, None if status is None else exit_code(status))
+        if self._stopping or not keeper.died(code):
+            self._code = 0 if self._stopping else code or 0
+
+    # -- signals ------------------------------------------------------------------------------------------------
+
+    def _on_signals(self, wakeup: int) -> None:
+        numbers = os.read(wakeup, 4096)
+        if signal.SIGTERM in numbers or signal.SIGINT in numbers:
+            self._stopping = True
+            if self._keeper is not None and self._keeper.pidfd >= 0:
+                process.pidfd_send_signal(self._keeper.pidfd, signal.SIGTERM)
+            else:
+                self._code = 0
+        self._reap()
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            self._note_end(pid, exit_code(status))
+
+    def _note_end(self, pid: int, code: int) -> None:
+        for ward in self._wards.values():
+            if ward.pid == pid:
+                ward.code = code
+                if ward.channel is not None:
+                    ward.channel.send(Reaped(code))
+                return
+        self._orphans[pid] = code
+        while len(self._orphans) > _STATUSES:
+            del self._orphans[next(iter(self._orphans))]
+
+    # -- engines ------------------------------------------------------------------------------------------------
+
+    def _on_connect(self) -> None:
+        try:
+            sock, _ = self._listener.accept()
+        except OSError:  # it has gone already
+            return
+        channel = Channel(sock)
+        self._engines[channel.fileno()] = channel
+        self._watch(channel.fileno(), lambda: self._on_engine(channel))
+
+    def _on_engine(self, channel: Channel) -> None:
+        try:
+            received = channel.receive()
+        except BlockingIOError:
+            return
+        except SpawnerProtocolError as error:
+            _complain(f"an engine is disconnected: {error}")
+            received = None
+        if received is None:
+            self._unwatch(channel.fileno())
+            del self._engines[channel.fileno()]
+            channel.close()
+            return
+        message, fds = received
+        try:
+            self._obey(channel, message, fds)
+        finally:
+            close_all(fds)  # whoever needs them has a copy of this process by now
+
+    def _obey(self, channel: Channel, message: Message, fds: list[int]) -> None:
+        if isinstance(message, Hello):
+            if self._keeper is not None:
+                self._keeper.spoke = True
+            channel.send(Hello(VERSION, os.getpid()))
+        elif isinstance(message, Spawn) and fds and self._acceptable(message):
+            self._spawn(message, fds)
+        elif isinstance(message, Exec) and len(fds) == 2 + len(message.stdio):
+            self._fork("ground-exec", fds, lambda: run_exec(message, Channel.of_fd(fds[0]), fds[1], fds[2:]))
+        elif isinstance(message, Pin) and len(fds) == 1:
+            self._fork("ground-pin", fds, lambda: run_pin(message, Channel.of_fd(fds[0])))
+        else:
+            _complain(f"an order that cannot be obeyed, with {len(fds)} descriptors: {message!r}")
+
+    def _acceptable(self, spec: Spawn) -> bool:
+        """Only below our own run directory, and one supervisor a container: two would steal each other's bytes."""
+        return spec.run_dir == f"{self._run_dir}/c/{spec.id[:12]}" and spec.id not in self._wards
+
+    # -- supervisors --------------------------------------------------------------------------------------------
+
+    def _spawn(self, spec: Spawn, fds: list[int]) -> None:
+        ward = self._wards[spec.id] = Ward(spec)
+
+        def child(spawner: Channel) -> None:
+            supervisor = Supervisor(spec, spawner, self._groups)
+            control, *attached = (Channel.of_fd(fd) for fd in fds)
+            if supervisor.start(control, attached):
+                supervisor.run()
+            supervisor.leave()
+
+        self._fork_supervisor(ward, fds, child)
+
+    def _resume(self, ward: Ward) -> None:
+        """Another supervisor in place of a dead one, over the same streams."""
+
+        def child(spawner: Channel) -> None:
+            supervisor = Supervisor(ward.spec, spawner, self._groups)
+            if supervisor.resume(ward.kept, ward.code):
+                supervisor.run()
+            supervisor.leave()
+
+        self._fork_supervisor(ward, list(ward.kept.values()), child)
+
+    def _fork_supervisor(self, ward: Ward, fds: list[int], child: Callable[[Channel], None]) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ward.born_at = time.monotonic()
+        self._fork(f"ground-{ward.spec.id[:8]}", [*fds, theirs.fileno()], lambda: child(Channel(theirs)))
+        theirs.close()
+        self._follow(ward, Channel(ours))
+
+    def _follow(self, ward: Ward, channel: Channel) -> None:
+        ward.channel = channel
+        self._watch(channel.fileno(), lambda: self._on_supervisor(ward, channel))
+
+    def _on_supervisor(self, ward: Ward, channel: Channel) -> None:
+        try:
+            received = channel.receive()
+        except BlockingIOError:
+            return
+        if received is None:
+            self._unwatch(channel.fileno())
+            channel.close()
+            ward.channel = None
+            self._supervisor_gone(ward)
+            return
+        message, fds = received
+        if isinstance(message, Deposit):
+            close_all(ward.kept.values())
+            ward.kept = dict(zip(message.names, fds, strict=True))
+            ward.pid = message.pid
+            if message.pid in self._orphans:
+                ward.code = self._orphans.pop(message.pid)
+                channel.send(Reaped(ward.code))
+        elif isinstance(message, Done):
+            ward.done = True
+
+    def _supervisor_gone(self, ward: Ward) -> None:
+        if ward.done or not os.path.exists(f"{ward.spec.run_dir}/supervise"):
+            close_all(ward.kept.values())
+            del self._wards[ward.spec.id]
+        elif time.monotonic() - ward.born_at < _RESUME_DELAY:
+            self._due.append((time.monotonic() + _RESUME_DELAY, ward))
+        else:
+            self._resume(ward)
+
+    def _adopt_all(self) -> None:
+        """Find the containers of a former spawner: speak to each supervisor, or fork one where there is none."""
+        try:
+            names = os.listdir(f"{self._run_dir}/c")
+        except FileNotFoundError:
+            return
+        for name in names:
+            try:
+                with open(f"{self._run_dir}/c/{name}/supervise", "rb") as f:
+                    spec = decode(f.read())
+            except FileNotFoundError:
+                continue
+            except SpawnerProtocolError as error:
+                _complain(f"{name} is left to the engine: {error}")
+                continue
+            if isinstance(spec, Spawn) and self._acceptable(spec):
+                self._adopt(spec)
+
+    def _adopt(self, spec: Spawn) -> None:
+        ward = self._wards[spec.id] = Ward(spec)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            sock.connect(f"{spec.run_dir}/sock")
+        except OSError:  # nobody listens: its supervisor is dead as well
+            sock.close()
+            self._resume(ward)
+            return
+        channel = Channel(sock)
+        channel.send(Adopt())
+        self._follow(ward, channel)
+
+    # -- forking ------------------------------------------------------------------------------------------------
+
+    def _fork(self, name: str, fds: list[int], work: Callable[[], None]) -> None:
+        """Do `work` in a process of its own that has only `fds` of our descriptors."""
+        if os.fork():
+            return
+        try:
+            os.setsid()  # a signal from the terminal that we were started on is not for containers
+            process.set_name(name)
+            signal.set_wakeup_fd(-1)
+            for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, signal.SIG_DFL)
+            process.close_all_but({0, 1, 2, *fds})
+            work()
+        except Exception as error:  # noqa: BLE001 because this is a process's outermost frame: say why it dies
+            _complain(f"{name} ends: {error!r}")
+            os._exit(1)
+        finally:
+            os._exit(0)
+
+
+def _noted(_number: int, _frame: object) -> None:
+    """The wakeup descriptor tells the loop; this only takes the place of the default action."""
+
+
+def _complain(what: str) -> None:
+    os.write(2, f"spawner: {what}\n".encode())
