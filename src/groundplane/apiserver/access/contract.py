@@ -5,7 +5,7 @@
 
 One request's path through `access`:
 
-    identity = await authenticator.authenticate(credentials)    # raises StatusError 401, or 403 for impersonation
+    identity = authenticator.authenticate(credentials)          # raises StatusError 401, or 403 for impersonation
     attributes = Attributes(identity.user, verb, resource=…)    # the machinery fills this from the path
     verdict = authorizer.authorize(attributes)
     if verdict.decision is not Decision.ALLOW: raise forbidden(attributes, verdict)
@@ -90,6 +90,7 @@ class CertificateSubject:
 
     common_name: str
     organizations: tuple[str, ...] = ()
+    sha256: str = ""  # of the whole certificate, in hex: its credential id
 
 
 @dataclass(frozen=True, slots=True)
