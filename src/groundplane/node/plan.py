@@ -1,0 +1,218 @@
+"""What to do next for one pod: a pure function of the pod, what is observed, and the time.
+
+kubelet's computePodActions (pkg/kubelet/kuberuntime/kuberuntime_manager.go) as values. The worker observes, plans,
+performs, writes the status, and waits for the next event or for `wait`, whichever comes first.
+
+    observed ──► plan ──► Plan(create_sandbox | kill… | start… | remove…, wait) ──► perform ──► observed' …
+
+A plan never asks for two things that depend on each other: a sandbox is made alone, an init container started alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from groundplane.base.clock import parse_rfc3339
+from groundplane.node.views import (
+    ContainerSpec,
+    ContainerView,
+    Observed,
+    Pod,
+    app_containers,
+    init_containers,
+    is_sidecar,
+)
+
+# kubelet: MaxContainerBackOff and containerBackOffPeriod; a run longer than twice the maximum forgets the past.
+FIRST_BACKOFF = 10.0
+LAST_BACKOFF = 300.0
+FORGET_AFTER = 2 * LAST_BACKOFF
+DEFAULT_GRACE = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    container: ContainerSpec
+    attempt: int
+    backoff: int
+    init: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    view: ContainerView
+    reason: str  # the event's sentence
+    grace: float
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`terminate`: everything is to end; `finished`: nothing runs and nothing will (again)."""
+
+    create_sandbox: bool = False
+    start: tuple[Start, ...] = ()
+    kill: tuple[Kill, ...] = ()
+    remove: tuple[ContainerView, ...] = ()  # older attempts that nobody asks about any more
+    wait: float | None = None  # seconds until something changes by itself
+    terminate: bool = False
+    finished: bool = False
+
+
+def plan(pod: Pod, observed: Observed, now: float, monotonic: float) -> Plan:
+    """`now` is wall time (seconds), `monotonic` the clock of `Failure.retry_at`."""
+    remove = tuple(_surplus(observed))
+    if pod["metadata"].get("deletionTimestamp") or deadline_passed(pod, now):
+        return _termination(pod, observed, remove)
+    if terminal(pod, observed):
+        return _termination(pod, observed, remove)
+    if not observed.sandbox:
+        return Plan(create_sandbox=True, remove=remove)
+    kill = tuple(_unfit(pod, observed))
+    start, waits = _next_starts(pod, observed, now, monotonic)
+    waits.extend(_until_deadline(pod, now))
+    return Plan(start=tuple(start), kill=kill, remove=remove, wait=min(waits, default=None))
+
+
+def _surplus(observed: Observed) -> Iterator[ContainerView]:
+    """kubelet keeps one dead container per name: the one that lastState and `logs --previous` show."""
+    for attempts in observed.containers.values():
+        yield from attempts[2:]
+
+
+def _termination(pod: Pod, observed: Observed, remove: tuple[ContainerView, ...]) -> Plan:
+    running = [view for view in observed.all() if view.running]
+    grace = grace_of(pod)
+    kill = tuple(Kill(view, f"Stopping container {view.name}", grace) for view in running)
+    return Plan(kill=kill, remove=remove, terminate=True, finished=not running)
+
+
+def grace_of(pod: Pod) -> float:
+    """Seconds between the stop signal and SIGKILL: the deletion's, else the pod's own."""
+    for value in (pod["metadata"].get("deletionGracePeriodSeconds"), pod["spec"].get("terminationGracePeriodSeconds")):
+        if value is not None:
+            return float(value)
+    return float(DEFAULT_GRACE)
+
+
+def deadline_passed(pod: Pod, now: float) -> bool:
+    """spec.activeDeadlineSeconds, counted from status.startTime."""
+    return any(left <= 0 for left in _until_deadline(pod, now))
+
+
+def _until_deadline(pod: Pod, now: float) -> list[float]:
+    deadline, started = pod["spec"].get("activeDeadlineSeconds"), (pod.get("status") or {}).get("startTime")
+    return [parse_rfc3339(started) + deadline - now] if deadline is not None and started else []
+
+
+def restarts(pod: Pod, container: ContainerSpec, view: ContainerView, *, init: bool) -> bool:
+    """Whether an ended container is to run again under the pod's restart policy."""
+    if init and is_sidecar(container):
+        return True
+    policy = pod["spec"].get("restartPolicy", "Always")
+    failed = view.exit_code != 0
+    if policy == "Never":
+        return False
+    return failed if policy == "OnFailure" or init else True
+
+
+def terminal(pod: Pod, observed: Observed) -> bool:
+    """The pod has run to its end: no container runs and none will be started again."""
+    for container in init_containers(pod):
+        if not is_sidecar(container):
+            view = observed.latest(container["name"])
+            if view is not None and view.ended and view.exit_code != 0:
+                return not restarts(pod, container, view, init=True)
+    views = [(c, observed.latest(c["name"])) for c in app_containers(pod)]
+    return all(v is not None and v.ended and not restarts(pod, c, v, init=False) for c, v in views)
+
+
+def _unfit(pod: Pod, observed: Observed) -> Iterator[Kill]:
+    """Running containers that must end so that a better attempt can follow."""
+    for container in (*init_containers(pod), *app_containers(pod)):
+        view = observed.latest(container["name"])
+        if view is None or not view.running:
+            continue
+        if container.get("image") != view.image:
+            yield Kill(view, f"Container {view.name} definition changed, will be restarted", grace_of(pod))
+        elif probe := observed.verdict(view).unhealthy:
+            grace = (container.get(f"{probe}Probe") or {}).get("terminationGracePeriodSeconds")
+            reason = f"Container {view.name} failed {probe} probe, will be restarted"
+            yield Kill(view, reason, grace_of(pod) if grace is None else float(grace))
+
+
+def _next_starts(pod: Pod, observed: Observed, now: float, monotonic: float) -> tuple[list[Start], list[float]]:
+    starts: list[Start] = []
+    waits: list[float] = []
+    app_begun = any(_here(observed, c) for c in app_containers(pod))
+    for container in init_containers(pod):
+        view = _here(observed, container)
+        if view is not None and view.ended and view.exit_code == 0 and not is_sidecar(container):
+            continue
+        if view is not None and view.running:
+            if is_sidecar(container) and observed.verdict(view).started:
+                continue
+            return starts, waits  # the next one waits for this one
+        if app_begun and not is_sidecar(container):
+            continue  # initialisation is over once an application container was started
+        _consider(pod, container, observed, now, monotonic, starts, waits, init=True)
+        if not app_begun:
+            return starts, waits
+    for container in app_containers(pod):
+        view = observed.latest(container["name"])
+        if view is None or not view.running:
+            _consider(pod, container, observed, now, monotonic, starts, waits, init=False)
+    return starts, waits
+
+
+def _here(observed: Observed, container: ContainerSpec) -> ContainerView | None:
+    """The latest attempt in this sandbox: initialisation starts again in a new one (the host was restarted)."""
+    view = observed.latest(container["name"])
+    return view if view is not None and view.sandbox == observed.sandbox else None
+
+
+def _consider(
+    pod: Pod,
+    container: ContainerSpec,
+    observed: Observed,
+    now: float,
+    monotonic: float,
+    starts: list[Start],
+    waits: list[float],
+    *,
+    init: bool,
+) -> None:
+    """Start the container now, or say how long it has to wait."""
+    failure = observed.failures.get(container["name"])
+    if failure is not None and failure.retry_at > monotonic:
+        waits.append(failure.retry_at - monotonic)
+        return
+    view = observed.latest(container["name"])
+    if view is None:
+        starts.append(Start(container, 0, 0, init))
+        return
+    if view.ended and _here(observed, container) and not restarts(pod, container, view, init=init):
+        return
+    left = backoff_left(view, now)
+    if left > 0:
+        waits.append(left)
+    else:
+        starts.append(Start(container, view.attempt + 1, next_backoff(view), init))
+
+
+def next_backoff(view: ContainerView) -> int:
+    """How many quick ends in a row there will have been before the next attempt."""
+    ran = (view.finished_at - view.started_at) / 1e9 if view.started_at else 0.0
+    return 1 if ran > FORGET_AFTER else view.backoff + 1
+
+
+def backoff_of(view: ContainerView) -> float:
+    """The delay after this attempt's end: none after the first, then 10 s doubling to 5 min."""
+    ends = next_backoff(view)
+    return 0.0 if ends <= 1 else min(FIRST_BACKOFF * 2.0 ** (ends - 2), LAST_BACKOFF)
+
+
+def backoff_left(view: ContainerView, now: float) -> float:
+    if not view.ended:
+        return 0.0
+    return view.finished_at / 1e9 + backoff_of(view) - now

@@ -1,0 +1,135 @@
+"""One question to one container: exec, httpGet or tcpSocket, answered with health and a sentence.
+
+pkg/probe/{exec,http,tcp}: the sentences are those that the event Unhealthy shows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from groundplane.engine.contract import Containers, EngineError, ExecSpec
+from groundplane.node.views import ContainerSpec
+
+_MAX_BODY = 10 * 1024  # pkg/probe/http: what of an answer is read
+_USER_AGENT = "kube-probe/1.36"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    healthy: bool
+    output: str = ""
+
+
+async def check(
+    probe: Mapping[str, Any], container: ContainerSpec, container_id: str, address: str, engine: Containers
+) -> Answer:
+    """Ask once, within the probe's timeoutSeconds."""
+    seconds = float(probe.get("timeoutSeconds") or 1)
+    try:
+        async with asyncio.timeout(seconds):
+            if "exec" in probe:
+                return await _exec(probe["exec"], container_id, engine)
+            if "httpGet" in probe:
+                return await _http(probe["httpGet"], container, address)
+            if "tcpSocket" in probe:
+                return await _tcp(probe["tcpSocket"], container, address)
+    except TimeoutError:
+        if "exec" in probe:
+            return Answer(False, f"command timed out after {int(seconds)}s")
+        if "httpGet" in probe:
+            url = _url(probe["httpGet"], container, address)
+            return Answer(
+                False, f'Get "{url}": context deadline exceeded (Client.Timeout exceeded while awaiting headers)'
+            )
+        target = probe.get("tcpSocket") or {}
+        return Answer(False, f"dial tcp {target.get('host') or address}:{_port(target, container)}: i/o timeout")
+    return Answer(False, f"probe handler {', '.join(sorted(probe))} is not offered: use exec, httpGet or tcpSocket")
+
+
+async def _exec(action: Mapping[str, Any], container_id: str, engine: Containers) -> Answer:
+    try:
+        streams = await engine.exec(container_id, ExecSpec(argv=tuple(action.get("command") or ())))
+    except EngineError as error:
+        return Answer(False, str(error))
+    output = b""
+    try:
+        while (chunk := await streams.read()) is not None:
+            output = (output + chunk[1])[:_MAX_BODY]
+        code = await streams.wait()
+    except BaseException:
+        await streams.kill()
+        raise
+    finally:
+        await streams.close()
+    return Answer(code == 0, output.decode(errors="replace"))
+
+
+def _port(action: Mapping[str, Any], container: ContainerSpec) -> int:
+    port = action.get("port")
+    if isinstance(port, int):
+        return port
+    for declared in container.get("ports") or ():
+        if declared.get("name") == port:
+            return int(declared["containerPort"])
+    return int(port) if isinstance(port, str) and port.isdigit() else 0
+
+
+def _url(action: Mapping[str, Any], container: ContainerSpec, address: str) -> str:
+    scheme = str(action.get("scheme", "HTTP")).lower()
+    path = str(action.get("path") or "/")
+    return (
+        f"{scheme}://{action.get('host') or address}:{_port(action, container)}{path if path[0] == '/' else '/' + path}"
+    )
+
+
+async def _http(action: Mapping[str, Any], container: ContainerSpec, address: str) -> Answer:
+    """200 to 399 is healthy. A redirect counts as healthy without being followed."""
+    host, port = action.get("host") or address, _port(action, container)
+    url = _url(action, container, address)
+    tls = None
+    if str(action.get("scheme", "HTTP")).upper() == "HTTPS":
+        tls = ssl.create_default_context()
+        tls.check_hostname = False
+        tls.verify_mode = ssl.CERT_NONE  # kubelet does not verify a probe's certificate
+    headers = {"Host": f"{host}:{port}", "User-Agent": _USER_AGENT, "Accept": "*/*", "Connection": "close"}
+    headers |= {h["name"]: h["value"] for h in action.get("httpHeaders") or ()}
+    path = url.split("/", 3)[3]
+    request = f"GET /{path} HTTP/1.1\r\n" + "".join(f"{k}: {v}\r\n" for k, v in headers.items()) + "\r\n"
+    try:
+        reader, writer = await asyncio.open_connection(host, port, ssl=tls)
+    except OSError as error:
+        return Answer(False, f'Get "{url}": dial tcp {host}:{port}: connect: {_words(error)}')
+    try:
+        writer.write(request.encode())
+        await writer.drain()
+        status = (await reader.readline()).split()
+        if len(status) < 2 or not status[1].isdigit():
+            return Answer(False, f'Get "{url}": malformed HTTP response')
+        code = int(status[1])
+        if 200 <= code < 400:
+            return Answer(True)
+        return Answer(False, f"HTTP probe failed with statuscode: {code}")
+    except OSError as error:
+        return Answer(False, f'Get "{url}": {_words(error)}')
+    finally:
+        writer.close()
+
+
+async def _tcp(action: Mapping[str, Any], container: ContainerSpec, address: str) -> Answer:
+    host, port = action.get("host") or address, _port(action, container)
+    try:
+        _, writer = await asyncio.open_connection(host, port)
+    except OSError as error:
+        return Answer(False, f"dial tcp {host}:{port}: connect: {_words(error)}")
+    writer.close()
+    return Answer(True)
+
+
+def _words(error: OSError) -> str:
+    import os  # late: only a failed probe needs words
+
+    return os.strerror(error.errno).lower() if error.errno else str(error)

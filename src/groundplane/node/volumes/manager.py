@@ -1,0 +1,196 @@
+"""The volumes of the pods of this node: set up, kept fresh, offered as mounts, taken down.
+
+    pods/<uid>/volumes/kubernetes.io~<plugin>/<name>     each volume (kubelet's layout)
+    pods/<uid>/volume-subpaths/<volume>/<container>/<n>  binds of sub-paths, resolved once and safely
+    pods/<uid>/etc-hosts, resolv.conf, hostname          files that every container sees
+
+`teardown` finds what to unmount in /proc/self/mountinfo, so it also cleans what a killed predecessor left.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Mapping
+from typing import Any
+
+from groundplane.engine.contract import Mount
+from groundplane.kernel.calls import files, mount
+from groundplane.kernel.errors import KernelError
+from groundplane.kinds import quantities
+from groundplane.node.env import Sources, expand
+from groundplane.node.views import ContainerSpec, Pod
+from groundplane.node.volumes import atomic
+from groundplane.node.volumes.payload import Payload, Tokens, VolumeError, payload
+
+_PLUGINS = {
+    "emptyDir": "empty-dir", "configMap": "configmap", "secret": "secret", "downwardAPI": "downward-api",
+    "projected": "projected", "hostPath": "host-path",
+}  # fmt: skip
+_IN_MEMORY = frozenset({"secret", "projected"})  # their content must never reach a disk
+
+
+class Volumes:
+    """`root` is the node's state root; `sources` and `tokens` read the cluster as the node's identity."""
+
+    def __init__(self, root: str, host_ip: str, sources: Sources, tokens: Tokens) -> None:
+        self._pods = os.path.join(root, "pods")
+        self._host_ip = host_ip
+        self._sources = sources
+        self._tokens = tokens
+        os.makedirs(self._pods, mode=0o750, exist_ok=True)
+
+    def directory(self, uid: str) -> str:
+        return os.path.join(self._pods, uid)
+
+    def known(self) -> list[str]:
+        """The uids of pods that have a directory here."""
+        return os.listdir(self._pods)
+
+    async def prepare(self, pod: Pod, address: str = "") -> None:
+        """Set up every volume of the pod, or bring it up to date. Raises VolumeError."""
+        uid = pod["metadata"]["uid"]
+        os.makedirs(self.directory(uid), mode=0o750, exist_ok=True)
+        for volume in pod["spec"].get("volumes") or ():
+            await self._prepare_one(pod, volume, address)
+
+    async def _prepare_one(self, pod: Pod, volume: Mapping[str, Any], address: str) -> None:
+        files_of = await payload(pod, volume, address, self._host_ip, self._sources, self._tokens)
+        path = self._path(pod, volume)
+        if "hostPath" in volume:
+            check_host_path(volume["hostPath"])
+        elif files_of is not None:
+            self._write(pod, volume, path, files_of)
+        elif "emptyDir" in volume:
+            self._empty_dir(pod, volume["emptyDir"] or {}, path)
+        else:
+            kind = next((k for k in volume if k != "name"), "emptyDir")
+            offered = ", ".join(sorted(_PLUGINS))
+            raise VolumeError(f'volume "{volume["name"]}": {kind} is not offered on this node; offered are {offered}')
+
+    def _path(self, pod: Pod, volume: Mapping[str, Any]) -> str:
+        if "hostPath" in volume:
+            return str(volume["hostPath"]["path"])
+        plugin = next((p for k, p in _PLUGINS.items() if k in volume), "unknown")
+        uid = pod["metadata"]["uid"]
+        return os.path.join(self.directory(uid), "volumes", f"kubernetes.io~{plugin}", volume["name"])
+
+    def _write(self, pod: Pod, volume: Mapping[str, Any], path: str, files_of: Payload) -> None:
+        if not os.path.isdir(path):
+            os.makedirs(path, mode=0o755)
+            if _IN_MEMORY & volume.keys():
+                mount.mount("tmpfs", path, "tmpfs", mount.MS_NOSUID | mount.MS_NODEV, "mode=0755")
+        group = (pod["spec"].get("securityContext") or {}).get("fsGroup")
+        atomic.write(path, files_of, group)
+
+    def _empty_dir(self, pod: Pod, source: Mapping[str, Any], path: str) -> None:
+        if os.path.isdir(path):
+            return
+        os.makedirs(path, mode=0o750)
+        if source.get("medium") == "Memory":
+            size = quantities.parse(source["sizeLimit"]).value if source.get("sizeLimit") else 0
+            options = f"size={size}" if size else ""
+            mount.mount("tmpfs", path, "tmpfs", mount.MS_NOSUID | mount.MS_NODEV, options)
+        elif source.get("medium"):
+            raise VolumeError(f'emptyDir medium "{source["medium"]}" is not offered; use "" or Memory')
+        group = (pod["spec"].get("securityContext") or {}).get("fsGroup")
+        if group is not None:
+            os.chown(path, -1, group)
+        os.chmod(path, 0o777 if group is None else 0o2777)  # emptydir.go: any user of the pod may write
+
+    def mounts(self, pod: Pod, container: ContainerSpec, env: Mapping[str, str]) -> list[Mount]:
+        """The container's mounts, sub-paths bound. Raises VolumeError."""
+        volumes = {v["name"]: v for v in pod["spec"].get("volumes") or ()}
+        result = []
+        for index, wanted in enumerate(container.get("volumeMounts") or ()):
+            volume = volumes[wanted["name"]]
+            source = self._path(pod, volume)
+            sub_path = expand(wanted["subPathExpr"], env) if wanted.get("subPathExpr") else wanted.get("subPath", "")
+            if sub_path:
+                source = self._sub_path(pod, container, wanted["name"], index, source, sub_path)
+            propagation = {"Bidirectional": "rshared", "HostToContainer": "rslave"}
+            result.append(
+                Mount(
+                    destination=wanted["mountPath"],
+                    source=source,
+                    read_only=bool(wanted.get("readOnly")),
+                    propagation=propagation.get(wanted.get("mountPropagation", ""), "rprivate"),
+                )
+            )
+        return result
+
+    def _sub_path(self, pod: Pod, container: ContainerSpec, volume: str, index: int, source: str, sub_path: str) -> str:
+        """Bind the sub-path, resolved inside the volume by the kernel (CVE-2017-1002101, CVE-2021-25741)."""
+        if os.path.isabs(sub_path) or ".." in sub_path.split("/"):
+            raise VolumeError(f'subPath "{sub_path}": must be a relative path without ".."')
+        parts = ("volume-subpaths", volume, container["name"], str(index))
+        target = os.path.join(self.directory(pod["metadata"]["uid"]), *parts)
+        if os.path.ismount(target):
+            return target
+        root = os.open(source, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        found = -1
+        try:
+            try:
+                found = files.open_in_root(root, sub_path)
+            except KernelError:
+                found = files.make_directories(root, sub_path, 0o750)
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            if stat.S_ISDIR(os.fstat(found).st_mode):
+                os.makedirs(target, exist_ok=True)
+            else:
+                os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            tree = mount.open_tree(found, "", recursive=True, what=sub_path)
+            try:
+                mount.attach(tree, mount.AT_FDCWD, target)
+            finally:
+                os.close(tree)
+        except KernelError as error:
+            raise VolumeError(f'failed to prepare subPath for volumeMount "{volume}": {error}') from error
+        finally:
+            os.close(root)
+            if found >= 0:
+                os.close(found)
+        return target
+
+    def teardown(self, uid: str) -> None:
+        """Unmount and remove everything of the pod; idempotent, also after a crash. hostPaths stay."""
+        base = self.directory(uid)
+        for path in reversed(_mounts_below(base)):
+            mount.umount2(path, mount.MNT_DETACH | mount.UMOUNT_NOFOLLOW)
+        if os.path.isdir(base):
+            shutil.rmtree(base)
+
+
+def check_host_path(source: Mapping[str, Any]) -> None:
+    """hostPath types (pkg/volume/hostpath): make what is to be made, refuse what is not what it should be."""
+    path, wanted = source["path"], source.get("type") or ""
+    if not wanted:
+        if not os.path.lexists(path):  # as runc and Docker: a bind mount's missing source becomes a directory
+            os.makedirs(path, mode=0o755)
+        return
+    if wanted == "DirectoryOrCreate" and not os.path.lexists(path):
+        os.makedirs(path, mode=0o755)
+    if wanted == "FileOrCreate" and not os.path.lexists(path):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
+    checks = {
+        "Directory": (stat.S_ISDIR, "a directory"), "DirectoryOrCreate": (stat.S_ISDIR, "a directory"),
+        "File": (stat.S_ISREG, "a file"), "FileOrCreate": (stat.S_ISREG, "a file"),
+        "Socket": (stat.S_ISSOCK, "a socket file"),
+        "CharDevice": (stat.S_ISCHR, "a character device"), "BlockDevice": (stat.S_ISBLK, "a block device"),
+    }  # fmt: skip
+    fits, words = checks[wanted]
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        mode = 0
+    if not fits(mode):
+        raise VolumeError(f"hostPath type check failed: {path} is not {words}")
+
+
+def _mounts_below(base: str) -> list[str]:
+    """Mount points below a directory, outer before inner (proc_pid_mountinfo(5))."""
+    with open("/proc/self/mountinfo") as table:
+        points = [line.split(" ", 5)[4] for line in table]
+    plain = (p.replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\") for p in points)
+    return [p for p in plain if p.startswith(base + "/")]
