@@ -87,7 +87,6 @@ def test_a_links_sysctls_are_set_without_proc(host: NetHost) -> None:
 
 
 def table_of_everything(name: str) -> Transaction:
-    new = x.host32(x.CT_NEW)
     marks = o.Set(name, "chains", (o.MARK_TYPE,), verdicts=True)
     pairs = o.Set(name, "pairs", (o.IPV4_TYPE, o.PORT_TYPE), data=(o.IPV4_TYPE, o.PORT_TYPE))
     clients = o.Set(name, "clients", (o.IPV4_TYPE,), dynamic=True, timeout=60, size=1000)
