@@ -14,7 +14,8 @@ from tests.fakes.net_host import NetHost, join
 
 from groundplane.engine.networks.leases import Leases, NoFreeAddress
 from groundplane.engine.networks.pods import NotConfigured, PodNetwork
-from groundplane.kernel.errors import KernelError
+from groundplane.engine.sandboxes.contract import NetworkError
+from groundplane.engine.sandboxes.contract import PodNetwork as Contract
 from groundplane.kernel.netlink import links, routes
 from groundplane.kernel.netlink.channel import NETFILTER, Channel
 from groundplane.kernel.nftables import expressions as x
@@ -46,8 +47,13 @@ def live(host: NetHost, root: Path, work: Callable[[PodNetwork], Coroutine[Any, 
 
 
 async def ready(network: PodNetwork, *sandboxes: str) -> None:
-    await network.recover(sandboxes)
     await network.configure(RANGE, NODE, CLUSTER)
+    await network.sweep(sandboxes)
+
+
+def test_it_is_what_sandboxes_ask_for(state_root: Path) -> None:
+    network: Contract = PodNetwork(str(state_root), "abc123")
+    assert network
 
 
 def answer_once(where: NetHost, address: str, port: int) -> None:
@@ -145,7 +151,6 @@ def test_a_namespace_that_ended_is_detached_like_any_other(host: NetHost, state_
 
 def test_before_the_node_has_a_range_attach_says_so(host: NetHost, state_root: Path) -> None:
     async def work(network: PodNetwork) -> None:
-        await network.recover([])
         with pytest.raises(NotConfigured, match="no pod range yet"):
             await network.attach("/proc/self/ns/net", "a" * 64)
         await network.detach("a" * 64)
@@ -156,9 +161,9 @@ def test_before_the_node_has_a_range_attach_says_so(host: NetHost, state_root: P
 def test_an_attach_that_fails_leaves_nothing(host: NetHost, state_root: Path) -> None:
     async def work(network: PodNetwork) -> None:
         await ready(network)
-        with pytest.raises(FileNotFoundError):
+        with pytest.raises(NetworkError, match=r"network of sandbox aaaaaaaaaaaa: .*No such file"):
             await network.attach("/proc/self/ns/none", "a" * 64)
-        with pytest.raises(KernelError):
+        with pytest.raises(NetworkError, match="make veth pair"):
             await network.attach("/proc/self/ns/mnt", "b" * 64)
         with Channel() as channel:
             assert not [link for link in links.list_all(channel) if link.name.startswith("g")]
@@ -182,6 +187,8 @@ def test_a_new_life_finds_its_pods_and_sweeps_the_rest(host: NetHost, state_root
                 channel.perform(links.veth("gabc1230af40009", "x", host.fd, **ends))
                 channel.perform(links.simple("gffffff0af40009", "bridge"))  # another instance's
             (state_root / "pods" / "10.244.0.77").touch()
+            # The engine attaches what it knows before the node's range is heard of again.
+            assert await network.attach(kept.path, "a" * 64) == "10.244.0.1"
             await ready(network, "a" * 64)
             with Channel() as channel, Channel(NETFILTER) as netfilter:
                 names = {link.name for link in links.list_all(channel) if link.name.startswith("g")}

@@ -14,10 +14,10 @@ import os
 from collections import deque
 from ipaddress import IPv4Address, IPv4Network
 
-from groundplane.engine.contract import EngineError
+from groundplane.engine.sandboxes.contract import NetworkError
 
 
-class NoFreeAddress(EngineError):
+class NoFreeAddress(NetworkError):
     """The pod range is used up."""
 
     retry = True

@@ -17,7 +17,7 @@ node would bypass the Services. All host ends may have the same link-layer addre
 The link's name is made of the address, so what a lease speaks of can be found without any other record, and a sweep
 knows a link without a lease by its name alone. Deleting the link takes the route and both neighbours with it.
 
-Order of attach: lease, link, pod's end, host's end. A kill between two of them leaves what `recover` removes or what a
+Order of attach: lease, link, pod's end, host's end. A kill between two of them leaves what `sweep` removes or what a
 second attach completes: every step is content with what is there.
 
 All calls run in one worker thread of their own: the kernel serialises link changes anyway (the RTNL lock), and a
@@ -35,10 +35,12 @@ from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Network
 from typing import TypeVar
 
+from groundplane.base.jsonyaml import dumps, loads
 from groundplane.base.log import Log
-from groundplane.engine.contract import EngineError
 from groundplane.engine.networks import forwarding, rules
 from groundplane.engine.networks.leases import Leases
+from groundplane.engine.sandboxes.contract import NetworkError
+from groundplane.kernel.errors import KernelError
 from groundplane.kernel.netlink import addresses, links, neighbours, netns, routes
 from groundplane.kernel.netlink.channel import NETFILTER, Channel, Request
 from groundplane.kernel.nftables import objects as o
@@ -52,7 +54,7 @@ _HOST_MAC = links.mac("ee:ee:ee:ee:ee:ee")
 _POD_LINK = "eth0"
 
 
-class NotConfigured(EngineError):
+class NotConfigured(NetworkError):
     """The node has no pod range yet."""
 
     retry = True
@@ -61,8 +63,9 @@ class NotConfigured(EngineError):
 class PodNetwork:
     """Addresses and links of this host's pods. Implements `engine.sandboxes.contract.PodNetwork`.
 
-    Made with `root` (the state root's `networks` folder) and the instance's hash; `recover` once at start, `configure`
-    when the node's range is known, then `attach` and `detach`. `close` leaves all running, `teardown` removes it.
+    Made with `root` (the state root's `networks` folder) and the instance's hash. `configure` when the node's range is
+    known; it is remembered, so that a restarted engine can attach before the API server answers. `sweep` once the
+    engine knows its sandboxes. `close` leaves all running, `teardown` removes it.
     """
 
     def __init__(self, root: str, instance: str) -> None:
@@ -72,7 +75,9 @@ class PodNetwork:
         self._table = rules.table_name(instance)
         self._leases = Leases(os.path.join(root, "pods"))
         self._sysctls = forwarding.Sysctls(os.path.join(root, "sysctls.json"))
+        self._saved = os.path.join(root, "range.json")
         self._range: rules.PodRange | None = None
+        self._loaded = False
         self._mtu = 0
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="pod-network")
         self._route: Channel | None = None
@@ -80,15 +85,14 @@ class PodNetwork:
 
     # For the daemon
 
-    async def recover(self, sandboxes: Collection[str]) -> None:
-        """After a start: read the leases, free those of unknown sandboxes, remove links that no lease speaks of."""
-        await self._do(lambda: self._recover(set(sandboxes)))
+    async def sweep(self, sandboxes: Collection[str]) -> None:
+        """After a start: free the leases of unknown sandboxes, and remove links that no lease speaks of."""
+        await self._do(lambda: self._sweep(set(sandboxes)))
 
     async def configure(self, pod_cidr: str, node_ip: str, cluster_cidr: str) -> None:
         """From now on give out addresses of `pod_cidr` (this node's part of `cluster_cidr`). Idempotent."""
         pods = rules.PodRange(IPv4Network(pod_cidr), IPv4Network(cluster_cidr), node_ip, self._prefix)
-        if pods != self._range:
-            await self._do(lambda: self._configure(pods))
+        await self._do(lambda: self._configure(pods))
 
     async def teardown(self) -> None:
         """Remove every link, lease, rule and setting of this instance."""
@@ -101,12 +105,15 @@ class PodNetwork:
 
     # For sandboxes
 
-    async def attach(self, netns_path: str, sandbox_id: str) -> str:
-        """Give the namespace at `netns_path` an address and a way out; the same again for the same sandbox.
+    async def attach(self, netns: str, sandbox_id: str) -> str:
+        """Give the namespace at `netns` an address and a way out; the same again for the same sandbox.
 
-        Raises NotConfigured before `configure`, NoFreeAddress, KernelError. On an error nothing is left.
+        Raises NotConfigured before the first `configure`, NoFreeAddress, NetworkError. On an error nothing is left.
         """
-        return await self._do(lambda: self._attach(netns_path, sandbox_id))
+        try:
+            return await self._do(lambda: self._attach(netns, sandbox_id))
+        except (KernelError, OSError) as error:
+            raise NetworkError(f"network of sandbox {sandbox_id[:12]}: {error}") from error
 
     async def detach(self, sandbox_id: str) -> None:
         """Take link and address back; nothing happens where there are none."""
@@ -115,7 +122,22 @@ class PodNetwork:
     # In the worker thread
 
     async def _do(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._worker, work)
+        def prepared() -> T:
+            if not self._loaded:
+                self._load()
+            return work()
+
+        return await asyncio.get_running_loop().run_in_executor(self._worker, prepared)
+
+    def _load(self) -> None:
+        """What an earlier life has left: leases, and the range it was configured for."""
+        self._leases.load()
+        self._loaded = True
+        if os.path.exists(self._saved):
+            with open(self._saved, "rb") as file:
+                saved = loads(file.read())
+            local, cluster = IPv4Network(saved["local"]), IPv4Network(saved["cluster"])
+            self._configure(rules.PodRange(local, cluster, saved["node_ip"], self._prefix))
 
     def _channels(self) -> tuple[Channel, Channel]:
         if self._route is None or self._filter is None:
@@ -128,23 +150,28 @@ class PodNetwork:
                 channel.close()
         self._route = self._filter = None
 
-    def _recover(self, sandboxes: set[str]) -> None:
-        self._leases.load()
+    def _sweep(self, sandboxes: set[str]) -> None:
         for sandbox in set(self._leases.all()) - sandboxes:
             _log.info("freeing the address of a sandbox that is gone", sandbox=sandbox[:12])
-            self._leases.release(sandbox)
+            self._detach(sandbox)
         route, _ = self._channels()
         leased = {self._link(address) for address in self._leases.all().values()}
         ours = {link.name for link in links.list_all(route) if link.name.startswith(self._prefix)}
         route.perform(*(links.delete(name) for name in sorted(ours - leased)))
 
     def _configure(self, pods: rules.PodRange) -> None:
+        if pods == self._range:
+            return
         route, netfilter = self._channels()
         self._sysctls.set("net.ipv4.ip_forward", "1")
         rules.install(netfilter, self._table, pods, sorted(self._leases.all().values()))
         forwarding.allow_beside_docker(netfilter, self._instance, self._prefix)
         self._leases.configure(pods.local)
         self._mtu = _mtu_of(route, pods.node_ip)
+        saved = {"local": str(pods.local), "cluster": str(pods.cluster), "node_ip": pods.node_ip}
+        with open(f"{self._saved}.new", "wb") as file:
+            file.write(dumps(saved))
+        os.replace(f"{self._saved}.new", self._saved)
         self._range = pods
 
     def _attach(self, netns_path: str, sandbox_id: str) -> str:
@@ -171,7 +198,7 @@ class PodNetwork:
                 os.close(fd)
             host = links.find(route, name)
             if host is None:
-                raise EngineError(f"link {name} went away while it was set up; the namespace may have ended")
+                raise NetworkError(f"link {name} went away while it was set up; the namespace may have ended")
         netns.inside(netns_path, lambda: _set_up_pod(address))
         route.perform(*_host_end(host.number, name, address, pod_mac, pods.node_ip))
         Transaction(o.add_elements(rules.hairpin_set(self._table), [rules.hairpin(address)])).commit(netfilter)
@@ -194,10 +221,11 @@ class PodNetwork:
         route.perform(*(links.delete(name) for name in names))
         Transaction([o.add_table(self._table), o.delete_table(self._table)]).commit(netfilter)
         forwarding.forget_docker(netfilter, self._instance)
-        self._leases.load()
         for sandbox in self._leases.all():
             self._leases.release(sandbox)
         self._sysctls.restore()
+        if os.path.exists(self._saved):
+            os.unlink(self._saved)
         self._range = None
 
     def _link(self, address: str) -> str:
@@ -218,7 +246,7 @@ def _set_up_pod(address: str) -> None:
     with Channel() as channel:
         link = links.find(channel, _POD_LINK)
         if link is None:
-            raise EngineError(f"{_POD_LINK} is missing in the sandbox's network namespace")
+            raise NetworkError(f"{_POD_LINK} is missing in the sandbox's network namespace")
         number = link.number
         channel.perform(
             links.up(1, "lo"),
