@@ -38,7 +38,7 @@ MASKED_PATHS = (
 
 READ_ONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
-PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def mounts(shm_size: int, *, privileged: bool) -> list[dict[str, Any]]:
@@ -65,7 +65,7 @@ def _allow(kind: str, major: int | None, minor: int | None, access: str) -> dict
     return rule
 
 
-# Nothing, except: make any node (but not open it), and null, zero, full, random, urandom, tty, console, ptmx, terminals.
+# Nothing, except: make any node (but not open it); null, zero, full, random, urandom, tty, console, ptmx, pts.
 DEVICE_RULES: tuple[dict[str, Any], ...] = (
     {"allow": False, "access": "rwm"},
     _allow("c", None, None, "m"),

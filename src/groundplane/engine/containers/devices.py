@@ -38,7 +38,7 @@ def passed_devices(wanted: Sequence[str]) -> list[Device]:
 
 def host_devices() -> list[Device]:
     """Every device below /dev."""
-    return [d for d in _walk("/dev", "/dev", "rwm")]
+    return _walk("/dev", "/dev", "rwm")
 
 
 def _devices(source: str, inside: str, access: str, asked: str) -> list[Device]:

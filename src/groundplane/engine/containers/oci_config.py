@@ -18,12 +18,9 @@ from groundplane.engine.containers.users import Who
 from groundplane.engine.contract import BadParameter, ContainerSpec, Mount, Resources
 from groundplane.kernel import caps
 
-_RLIMITS = "as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".replace(
-    " ", ",RLIMIT_"
-).upper()
-RLIMITS = {
-    name.removeprefix("RLIMIT_").lower(): f"RLIMIT_{name.removeprefix('RLIMIT_')}" for name in _RLIMITS.split(",")
-}
+# getrlimit(2), by docker's names for them.
+_RLIMIT_NAMES = "as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack"
+RLIMITS = {name: f"RLIMIT_{name.upper()}" for name in _RLIMIT_NAMES.split(" ")}
 _PROPAGATIONS = ("private", "rprivate", "slave", "rslave", "shared", "rshared")
 
 
@@ -53,7 +50,7 @@ def command(spec: ContainerSpec, image: Mapping[str, Any]) -> list[str]:
 
 def environment(spec: ContainerSpec, image: Mapping[str, Any], hostname: str, home: str) -> list[str]:
     """PATH, HOSTNAME (and TERM), then the image's, then the specification's: the later one of a name wins."""
-    values = dict([defaults.PATH.split("=", 1), ("HOSTNAME", hostname)])
+    values = {"PATH": defaults.PATH, "HOSTNAME": hostname}
     if spec.tty:
         values["TERM"] = "xterm"
     for item in image.get("Env") or ():
