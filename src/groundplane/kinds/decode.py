@@ -64,6 +64,11 @@ def decode(type_: Type, data: Any) -> tuple[Object, list[str]]:
     return out, list(unknown_fields(type_, data)) if notes else []
 
 
+def zero(type_: Type) -> Any:
+    """What the encoder shows of a struct that nobody filled: `{}`, or the fields that always show."""
+    return _reader(type_)({}, [])
+
+
 def cannot_handle(kind: str, version: str, want: str, cause: object) -> str:
     """The sentence of the 400 that wraps a decoder's error; `want` is the kind that the endpoint serves."""
     return f'{kind} in version "{version}" cannot be handled as a {want}: {cause}'

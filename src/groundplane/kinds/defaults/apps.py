@@ -57,7 +57,6 @@ def stateful_set(obj: Object) -> None:
             retention[name] = "Retain"
     spec.setdefault("replicas", 1)
     spec.setdefault("revisionHistoryLimit", 10)
-    obj["status"].setdefault("availableReplicas", 0)
     pods.template(spec["template"])
     for claim in spec.get("volumeClaimTemplates") or ():
         storage.claim(claim)
