@@ -14,9 +14,9 @@ from groundplane.kernel.calls import mount, process
 from groundplane.kernel.calls.files import write_text
 from groundplane.kernel.calls.ids import sethostname
 from groundplane.kernel.errors import KernelError
+from groundplane.kernel.processes import exit_code, start_ticks
 from groundplane.runtime import launch
 from groundplane.runtime.resident.channel import Channel
-from groundplane.runtime.resident.processes import exit_code, start_ticks
 from groundplane.wire.spawner import Exec, Exited, Failed, Message, Pin, Pinned, Started
 
 _NAMESPACES = {

@@ -7,7 +7,7 @@ import os
 
 from groundplane.kernel.calls import process
 from groundplane.kernel.errors import KernelError
-from groundplane.runtime.resident.processes import exit_code, start_ticks, zombie_status
+from groundplane.kernel.processes import exit_code, start_ticks, zombie_status
 from groundplane.wire.spawner import UNKNOWN, Exited
 
 TYPE_CHECKING = False

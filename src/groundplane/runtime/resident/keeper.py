@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 
-from groundplane.runtime.resident.processes import open_process
+from groundplane.kernel.processes import open_process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

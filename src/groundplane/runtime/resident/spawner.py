@@ -17,10 +17,10 @@ import time
 
 from groundplane.kernel.calls import process
 from groundplane.kernel.cgroups import registry
+from groundplane.kernel.processes import exit_code
 from groundplane.runtime.resident.agents import run_exec, run_pin
 from groundplane.runtime.resident.channel import Channel, close_all
 from groundplane.runtime.resident.keeper import Keeper
-from groundplane.runtime.resident.processes import exit_code
 from groundplane.runtime.resident.supervisor import Supervisor
 from groundplane.wire.spawner import (
     UNKNOWN,

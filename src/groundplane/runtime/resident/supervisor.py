@@ -18,11 +18,11 @@ import socket
 import time
 
 from groundplane.kernel.errors import KernelError
+from groundplane.kernel.processes import exit_code, open_process, start_ticks
 from groundplane.runtime import launch
 from groundplane.runtime.resident.channel import Channel
 from groundplane.runtime.resident.clients import Clients
 from groundplane.runtime.resident.ending import learn_status, oom_killed, read_exit_file, write_exit_file
-from groundplane.runtime.resident.processes import exit_code, open_process, start_ticks
 from groundplane.runtime.resident.streams import Streams
 from groundplane.wire.spawner import (
     UNKNOWN,
