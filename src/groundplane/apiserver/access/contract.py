@@ -5,7 +5,7 @@
 
 One request's path through `access`:
 
-    identity = authenticator.authenticate(credentials)          # raises StatusError 401, or 403 for impersonation
+    identity = await authenticator.authenticate(credentials)    # raises StatusError 401, or 403 for impersonation
     attributes = Attributes(identity.user, verb, resource=…)    # the machinery fills this from the path
     verdict = authorizer.authorize(attributes)
     if verdict.decision is not Decision.ALLOW: raise forbidden(attributes, verdict)
@@ -95,7 +95,7 @@ class CertificateSubject:
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
-    """What a request wants: something of a resource, or (`is_resource` false) a `path`.
+    """What a request wants: something of a `resource`, or, where that is empty, a `path`.
 
     `verb`: get list watch create update patch delete deletecollection, any word of a review, or the lower-case HTTP
     method of a non-resource path.
@@ -110,8 +110,11 @@ class Attributes:
     namespace: str = ""
     name: str = ""
     path: str = ""
-    is_resource: bool = True
     fields: Sequence[tuple[str, str, str]] = ()  # field selector: (field, operator, value), operator `=` or `!=`
+
+    @property
+    def is_resource(self) -> bool:
+        return bool(self.resource)
 
     @property
     def whole_resource(self) -> str:

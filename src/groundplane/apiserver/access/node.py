@@ -172,12 +172,16 @@ def _no(reason: str) -> Verdict:
 
 
 def _things(pod: Object) -> Iterator[_Thing]:
-    """The pod itself, and what its containers and volumes name (podutils.VisitPodSecretNames and its like)."""
+    """The pod itself, and what it names."""
     meta, spec = pod["metadata"], pod["spec"]
     namespace = meta["namespace"]
     yield ("pods", namespace, meta["name"])
-    if MIRROR in (meta.get("annotations") or {}):
-        return  # a node makes mirror pods itself; else it could name any secret in one (node/graph.go)
+    if MIRROR not in (meta.get("annotations") or {}):  # a node makes those itself, and could name any secret in one
+        yield from references(spec, namespace, meta["name"])
+
+
+def references(spec: Object, namespace: str, pod: str) -> Iterator[_Thing]:
+    """What a pod's spec names: service account, secrets, config maps, claims (podutils.VisitPodSecretNames …)."""
     if account := spec.get("serviceAccountName"):
         yield ("serviceaccounts", namespace, account)
     for secret in spec.get("imagePullSecrets") or ():
@@ -186,7 +190,7 @@ def _things(pod: Object) -> Iterator[_Thing]:
         for container in spec.get(part) or ():
             yield from _of_container(container, namespace)
     for volume in spec.get("volumes") or ():
-        yield from _of_volume(volume, namespace, meta["name"])
+        yield from _of_volume(volume, namespace, pod)
 
 
 def _of_container(container: Object, namespace: str) -> Iterator[_Thing]:

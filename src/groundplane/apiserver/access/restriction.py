@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from groundplane.apiserver.access.contract import Object, Objects, User
-from groundplane.apiserver.access.node import MIRROR
+from groundplane.apiserver.access.node import MIRROR, references
 
 # k8s.io/kubelet/pkg/apis/well_known_labels.go: labels of these domains that a kubelet may set on its own Node.
 _KUBELET_LABELS = {
@@ -60,7 +60,7 @@ def refuse(user: User, write: NodeWrite, objects: Objects) -> str:
 def _pod(node: str, write: NodeWrite, objects: Objects) -> str:
     if write.subresource == "":
         if write.operation == "create":
-            return _mirror(node, write.new or {})
+            return _mirror(node, write.new or {}, objects)
         if write.operation == "delete":
             return _elsewhere(node, write, "delete pods", objects)
         return f'unexpected operation "{write.operation.upper()}", node "{node}" can only create and delete mirror pods'
@@ -72,8 +72,8 @@ def _pod(node: str, write: NodeWrite, objects: Objects) -> str:
             return f'node "{node}" cannot update labels through pod status'
         return ""
     if write.subresource == "eviction":
-        return _elsewhere(node, write, "evict pods", objects)
-    return ""
+        return _elsewhere(node, write, "evict pods", objects).replace(f'"{node}"', node)  # upstream: %s, not %q
+    return f"unexpected pod subresource \"{write.subresource}\", only 'status' and 'eviction' are allowed"
 
 
 def _elsewhere(node: str, write: NodeWrite, action: str, objects: Objects) -> str:
@@ -83,27 +83,48 @@ def _elsewhere(node: str, write: NodeWrite, action: str, objects: Objects) -> st
     return f'node "{node}" can only {action} with spec.nodeName set to itself'
 
 
-def _mirror(node: str, pod: Object) -> str:
+def _mirror(node: str, pod: Object, objects: Objects) -> str:
     meta, spec = pod.get("metadata") or {}, pod.get("spec") or {}
     if MIRROR not in (meta.get("annotations") or {}):
         return f'pod does not have "{MIRROR}" annotation, node "{node}" can only create mirror pods'
     if spec.get("nodeName") != node:
         return f'node "{node}" can only create pods with spec.nodeName set to itself'
-    if spec.get("serviceAccountName"):
-        return f'node "{node}" can not create pods that reference a service account'
-    for volume in spec.get("volumes") or ():
-        for kind, what in (("secret", "secrets"), ("configMap", "configmaps"), ("projected", "projected volumes")):
-            if kind in volume:
-                return f'node "{node}" can not create pods that reference {what}'
-        if "persistentVolumeClaim" in volume:
-            return f'node "{node}" can not create pods that reference persistentvolumeclaims'
+    if why := _owner(node, meta.get("ownerReferences") or [], objects):
+        return why
+    named = {resource for resource, _, _ in references(spec, "", "")}
+    for resource, what in (
+        ("serviceaccounts", "a service account"),
+        ("secrets", "secrets"),
+        ("configmaps", "configmaps"),
+        ("persistentvolumeclaims", "persistentvolumeclaims"),
+    ):
+        if resource in named:
+            return f'node "{node}" can not create pods that reference {what}'
+    return ""
+
+
+def _owner(node: str, owners: list[Object], objects: Objects) -> str:
+    """A mirror pod belongs to its Node and to nobody else."""
+    if len(owners) > 1:
+        return f'node "{node}" can only create pods with a single owner reference set to itself'
+    owner = owners[0] if owners else {}
+    if (owner.get("apiVersion"), owner.get("kind"), owner.get("name")) != ("v1", "Node", node):
+        return f'node "{node}" can only create pods with an owner reference set to itself'
+    if not owner.get("controller"):
+        return f'node "{node}" can only create pods with a controller owner reference set to itself'
+    if owner.get("blockOwnerDeletion"):
+        return f'node "{node}" must not set blockOwnerDeletion on an owner reference'
+    uid = ((objects.get("nodes", "", node) or {}).get("metadata") or {}).get("uid")
+    if owner.get("uid") != uid:
+        return f"node {node} UID mismatch: expected {owner.get('uid')} got {uid}"
     return ""
 
 
 def _node(node: str, write: NodeWrite) -> str:
-    if write.operation == "delete" or (write.name or ((write.new or {}).get("metadata") or {}).get("name")) != node:
-        return f'node "{node}" is not allowed to modify node "{write.name}"'
-    if write.subresource:
+    name = write.name or ((write.new or {}).get("metadata") or {}).get("name")
+    if name != node:
+        return f'node "{node}" is not allowed to modify node "{name}"'
+    if write.operation == "delete":
         return ""
     new, old = write.new or {}, write.old or {}
     if write.operation == "update" and (new.get("spec") or {}).get("taints") != (old.get("spec") or {}).get("taints"):
@@ -111,7 +132,9 @@ def _node(node: str, write: NodeWrite) -> str:
     before, after = ((o.get("metadata") or {}).get("labels") or {} for o in (old, new))
     changed = sorted(k for k in before.keys() | after.keys() if before.get(k) != after.get(k))
     if refused := [k for k in changed if not _may_set(k)]:
-        return f'node "{node}" is not allowed to modify labels: {", ".join(refused)}'
+        if write.operation == "create":
+            return f'node "{node}" is not allowed to set the following labels: {", ".join(refused)}'
+        return f"is not allowed to modify labels: {', '.join(refused)}"
     return ""
 
 
@@ -128,7 +151,7 @@ def _may_set(label: str) -> bool:
 
 def _token(node: str, write: NodeWrite, objects: Objects) -> str:
     ref = ((write.new or {}).get("spec") or {}).get("boundObjectRef") or {}
-    if ref.get("kind") != "Pod" or not ref.get("name"):
+    if (ref.get("apiVersion"), ref.get("kind")) != ("v1", "Pod") or not ref.get("name"):
         return "node requested token not bound to a pod"
     if not ref.get("uid"):
         return "node requested token with a pod binding without a uid"
@@ -136,7 +159,10 @@ def _token(node: str, write: NodeWrite, objects: Objects) -> str:
     if pod is None:
         return f'pod "{ref["name"]}" not found'
     if pod["metadata"].get("uid") != ref["uid"]:
-        return "the UID in the bound object reference does not match the UID of the pod"
+        return (
+            f"the UID in the bound object reference ({ref['uid']}) does not match the UID in record. "
+            "The object might have been deleted and then recreated"
+        )
     if (pod.get("spec") or {}).get("nodeName") != node:
         return "node requested token bound to a pod scheduled on a different node"
     return ""
