@@ -1,0 +1,108 @@
+"""OCI's seccomp object as the kernel dictionary's plain rules, and the compiled programs of profiles seen before."""
+
+from __future__ import annotations
+
+import errno
+
+from groundplane.base.errors import GroundError
+from groundplane.kernel.calls.numbers import architecture
+from groundplane.kernel.seccomp import filter as f
+from groundplane.kernel.seccomp.compiler import compile_filter
+from groundplane.kernel.seccomp.install import FLAGS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from groundplane.oci.runtime_linux import Seccomp, SeccompArgument, SeccompRule
+
+_ACTIONS = {
+    "SCMP_ACT_KILL": f.KILL_THREAD,
+    "SCMP_ACT_KILL_THREAD": f.KILL_THREAD,
+    "SCMP_ACT_KILL_PROCESS": f.KILL_PROCESS,
+    "SCMP_ACT_TRAP": f.TRAP,
+    "SCMP_ACT_ERRNO": f.ERRNO,
+    "SCMP_ACT_TRACE": f.TRACE,
+    "SCMP_ACT_ALLOW": f.ALLOW,
+    "SCMP_ACT_LOG": f.LOG,
+}
+_OPERATORS = {
+    "SCMP_CMP_NE": f.NE,
+    "SCMP_CMP_LT": f.LT,
+    "SCMP_CMP_LE": f.LE,
+    "SCMP_CMP_EQ": f.EQ,
+    "SCMP_CMP_GE": f.GE,
+    "SCMP_CMP_GT": f.GT,
+    "SCMP_CMP_MASKED_EQ": f.MASKED_EQ,
+}
+# Architectures that this machine's kernel can run; a profile names those of other machines too, to no effect.
+_ARCHITECTURES = {
+    "x86_64": {"SCMP_ARCH_X86_64": "x86_64", "SCMP_ARCH_X86": "x86", "SCMP_ARCH_X32": "x32"},
+    "aarch64": {"SCMP_ARCH_AARCH64": "aarch64"},
+}
+
+
+class SeccompError(GroundError):
+    """The profile asks for something that does not exist, or that this runtime does not do."""
+
+
+def compile_profile(profile: Seccomp) -> tuple[bytes, int]:
+    """The program and seccomp(2) flags of a profile. Raises SeccompError."""
+    if profile.listener_path:
+        raise SeccompError("linux.seccomp.listenerPath: SCMP_ACT_NOTIFY is not supported by this runtime")
+    default = _action(profile.default_action, profile.default_errno)
+    rules = []
+    for rule in profile.syscalls:
+        action = _action(rule.action, rule.errno)
+        if action != default:  # as runc: a rule that repeats the default says nothing
+            rules += [f.Rule(rule.names, action, compares) for compares in _alternatives(rule)]
+    newer = None if default in (f.ALLOW, f.LOG, f.TRACE) else f.ERRNO | errno.ENOSYS
+    try:
+        program = compile_filter(f.Filter(_architectures(profile), default, rules, newer))
+    except ValueError as error:
+        raise SeccompError(str(error)) from error
+    return program, _flags(profile)
+
+
+def _architectures(profile: Seccomp) -> list[str]:
+    native = architecture()
+    known = _ARCHITECTURES[native]
+    listed = {known[name] for name in profile.architectures if name in known}
+    for name in profile.architectures:
+        if not name.startswith("SCMP_ARCH_"):
+            raise SeccompError(f"linux.seccomp.architectures: {name!r} is no architecture")
+    return sorted({native, *listed}, key=lambda a: (a != native, a))
+
+
+def _flags(profile: Seccomp) -> int:
+    bits = 0
+    for name in profile.flags:
+        if name not in FLAGS:
+            raise SeccompError(f"seccomp flag {name!r} not known to this runtime")
+        bits |= FLAGS[name]
+    return bits
+
+
+def _action(name: str, number: int | None) -> int:
+    """runc's default errno is EPERM; numbers above 4095 mean 4095 to the kernel."""
+    if name == "SCMP_ACT_NOTIFY":
+        raise SeccompError("linux.seccomp: SCMP_ACT_NOTIFY is not supported by this runtime")
+    if name not in _ACTIONS:
+        raise SeccompError(f"invalid seccomp action: {name!r}")
+    action = _ACTIONS[name]
+    if action in (f.ERRNO, f.TRACE):
+        return action | (errno.EPERM if number is None else min(number, 0xFFFF))
+    return action
+
+
+def _alternatives(rule: SeccompRule) -> list[tuple[f.Compare, ...]]:
+    """One conjunction of comparisons, or, where an argument is compared twice, each comparison by itself (as runc)."""
+    compares = tuple([_compare(argument) for argument in rule.args])
+    if len({c.index for c in compares}) < len(compares):
+        return [(compare,) for compare in compares]
+    return [compares]
+
+
+def _compare(argument: SeccompArgument) -> f.Compare:
+    if argument.op not in _OPERATORS:
+        raise SeccompError(f"invalid seccomp operator: {argument.op!r}")
+    # MASKED_EQ: `value` is the mask and `valueTwo` what must be left (config-linux.md, "seccomp").
+    return f.Compare(argument.index, _OPERATORS[argument.op], argument.value, argument.value_two)

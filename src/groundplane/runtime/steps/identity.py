@@ -1,0 +1,202 @@
+"""The process's own attributes, last of all: who it is, what it may do, and what the kernel refuses it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from groundplane.kernel import caps
+from groundplane.kernel.calls import ids
+from groundplane.kernel.calls import process as p
+from groundplane.kernel.calls.files import RESOLVE_NO_XDEV, openat2
+from groundplane.kernel.calls.mount import fsmount
+from groundplane.kernel.errors import KernelError
+from groundplane.runtime.steps.base import Inside, Step, StepError
+from groundplane.runtime.steps.rootfs import enter_directory
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class CapabilitySets:
+    """The five sets as bit masks."""
+
+    __slots__ = ("ambient", "bounding", "effective", "inheritable", "permitted")
+
+    def __init__(self, bounding: int, effective: int, permitted: int, inheritable: int, ambient: int) -> None:
+        self.bounding = bounding
+        self.effective = effective
+        self.permitted = permitted
+        self.inheritable = inheritable
+        self.ambient = ambient
+
+
+class BecomeUser(Step):
+    """Change to the process's user, groups, directory and capabilities, in the only order that works.
+
+    Bounding set first, while CAP_SETPCAP is there; then groups and ids, keeping the permitted set over the change;
+    then the directory (as root where that may enter it, else as the user); then the sets (capabilities(7)).
+    """
+
+    __slots__ = ("capabilities", "cwd", "gid", "groups", "last", "uid", "umask")
+
+    def __init__(
+        self,
+        uid: int,
+        gid: int,
+        groups: Sequence[int],
+        umask: int | None,
+        cwd: str,
+        capabilities: CapabilitySets,
+        last: int,
+    ) -> None:
+        self.uid = uid
+        self.gid = gid
+        self.groups = groups
+        self.umask = 0o022 if umask is None else umask  # runc's default
+        self.cwd = cwd
+        self.capabilities = capabilities
+        self.last = last  # the kernel's highest capability
+
+    def describe(self) -> str:
+        return f"changing to user {self.uid}, group {self.gid}"
+
+    def apply(self, at: Inside) -> None:
+        sets = self.capabilities
+        caps.limit_bounding(sets.bounding, self.last)
+        p.set_keep_caps(1)
+        entered = True
+        try:
+            enter_directory(self.cwd)
+        except StepError:
+            if self.uid == 0:
+                raise
+            entered = False  # a directory of the user's on a file system that denies root (FUSE, NFS)
+        _give_stdio(self.uid)
+        self._set_groups()
+        ids.setresgid(self.gid)
+        ids.setresuid(self.uid)
+        if not entered:
+            enter_directory(self.cwd)
+        os.umask(self.umask)
+        p.set_keep_caps(0)
+        caps.capset(sets.effective, sets.permitted, sets.inheritable)
+        caps.set_ambient(sets.ambient, self.last)
+
+    def _set_groups(self) -> None:
+        try:
+            ids.setgroups(list(self.groups))
+        except KernelError as error:
+            # A user namespace may deny it (/proc/self/setgroups); then there is nothing to drop, and nothing to give.
+            if error.errno != errno.EPERM or self.groups:
+                raise
+
+
+def _give_stdio(uid: int) -> None:
+    """Let the user reopen its own streams (/dev/stdout); what cannot change its owner stays as it is, as with runc."""
+    for fd in (0, 1, 2):
+        try:
+            info = os.fstat(fd)
+            if info.st_uid != uid and not (stat.S_ISCHR(info.st_mode) and info.st_rdev == os.makedev(1, 3)):
+                os.fchown(fd, uid, -1)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EPERM, errno.EROFS, errno.EBADF):
+                raise KernelError.of("fchown", error, f"descriptor {fd}") from error
+
+
+class SetNoNewPrivileges(Step):
+    __slots__ = ()
+
+    def describe(self) -> str:
+        return "setting no_new_privs"
+
+    def apply(self, at: Inside) -> None:
+        p.set_no_new_privs()
+
+
+class SetScheduling(Step):
+    """Scheduling policy, nice value and I/O priority (runtime-spec 1.1, process.scheduler and process.ioPriority)."""
+
+    __slots__ = ("io", "nice", "policy", "priority")
+
+    def __init__(self, policy: int | None, priority: int, nice: int, io: tuple[int, int] | None) -> None:
+        self.policy = policy
+        self.priority = priority
+        self.nice = nice
+        self.io = io
+
+    def describe(self) -> str:
+        return "setting the scheduling policy"
+
+    def apply(self, at: Inside) -> None:
+        if self.policy is not None:
+            p.set_scheduler(self.policy, self.priority)
+            if self.nice:
+                try:
+                    os.setpriority(os.PRIO_PROCESS, 0, self.nice)
+                except OSError as error:
+                    raise KernelError.of("setpriority", error, str(self.nice)) from error
+        if self.io is not None:
+            p.ioprio_set(*self.io)
+
+
+class SetPersonality(Step):
+    __slots__ = ("domain",)
+
+    def __init__(self, domain: int) -> None:
+        self.domain = domain
+
+    def describe(self) -> str:
+        return "setting the execution domain"
+
+    def apply(self, at: Inside) -> None:
+        p.personality(self.domain)
+
+
+class InstallSeccomp(Step):
+    """Put the compiled filter in force. Without no_new_privs this needs CAP_SYS_ADMIN, so it comes before the user."""
+
+    __slots__ = ("flags", "program")
+
+    def __init__(self, program: bytes, flags: int) -> None:
+        self.program = program
+        self.flags = flags
+
+    def describe(self) -> str:
+        return "installing the seccomp filter"
+
+    def apply(self, at: Inside) -> None:
+        from groundplane.kernel.seccomp.install import install  # late: loaded by the parent, which compiled it
+
+        install(self.program, self.flags)
+
+
+class SetSecurityLabel(Step):
+    """The label that the next execve(2) takes on: AppArmor's profile or SELinux's context.
+
+    Written through a proc instance of our own, for the reason that `SetSysctls` gives.
+    """
+
+    __slots__ = ("file", "text")
+
+    def __init__(self, file: str, text: str) -> None:
+        self.file = file  # below /proc/self/attr
+        self.text = text
+
+    def describe(self) -> str:
+        return f"setting the security label {self.text}"
+
+    def apply(self, at: Inside) -> None:
+        proc = fsmount("proc", "proc")
+        try:
+            fd = openat2(proc, f"{os.getpid()}/attr/{self.file}", os.O_WRONLY, RESOLVE_NO_XDEV)
+            try:
+                os.write(fd, self.text.encode())
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise KernelError.of("write", error, f"/proc/self/attr/{self.file}") from error
+        finally:
+            os.close(proc)

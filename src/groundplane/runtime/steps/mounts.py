@@ -1,0 +1,223 @@
+"""The mounts of config.json, each made detached and then attached to a descriptor of its place."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from groundplane.kernel.calls import mount as m
+from groundplane.kernel.calls.files import make_directories, make_file
+from groundplane.kernel.calls.process import CLONE_NEWCGROUP, unshare
+from groundplane.kernel.errors import KernelError
+from groundplane.runtime.steps.base import Inside, Step, StepError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from groundplane.kernel.cgroups.contract import View
+    from groundplane.runtime.options import Options
+
+
+class MountFilesystem(Step):
+    """A new file system instance: proc, sysfs, tmpfs, devpts, mqueue, and whatever else the kernel has."""
+
+    __slots__ = ("destination", "fstype", "options", "source")
+
+    def __init__(self, fstype: str, source: str, destination: str, options: Options) -> None:
+        self.fstype = fstype
+        self.source = source
+        self.destination = destination
+        self.options = options
+
+    def describe(self) -> str:
+        return f'mounting "{self.fstype}" to rootfs at "{self.destination}"'
+
+    def apply(self, at: Inside) -> None:
+        options = self.options
+        if self.fstype in ("proc", "sysfs"):
+            self._refuse_link(at)
+        existed = _mode_of(at, self.destination) if self.fstype == "tmpfs" else None
+        place = make_directories(at.root, self.destination)
+        data = list(options.data)
+        if existed is not None and not any(o.startswith("mode=") for o in data):
+            data.append(f"mode={existed:04o}")  # the directory keeps its mode (/tmp stays 1777), as with runc
+        attributes = options.set
+        if self.fstype == "tmpfs" and self.destination.rstrip("/") == "/dev":
+            attributes &= ~m.MOUNT_ATTR_RDONLY  # `FinishRoot` sets it once the nodes are there
+        mount_fd = m.fsmount(self.fstype, self.source, data, attributes)
+        try:
+            if options.copy_up:
+                _copy_up(at, self.destination, mount_fd)
+            m.attach(mount_fd, place, what=self.destination)
+            _propagate(mount_fd, options, self.destination)
+        finally:
+            os.close(mount_fd)
+            os.close(place)
+
+    def _refuse_link(self, at: Inside) -> None:
+        """proc and sysfs behind a symbolic link of the image would leave the masks without effect (CVE-2019-19921)."""
+        try:
+            fd = at.open(self.destination, os.O_PATH | os.O_NOFOLLOW)
+        except KernelError as error:
+            if error.errno != errno.ENOENT:
+                raise
+            return
+        kind = os.fstat(fd).st_mode
+        os.close(fd)
+        if not stat.S_ISDIR(kind):
+            raise StepError(f'filesystem "{self.fstype}" must be mounted on ordinary directory')
+
+
+class BindMount(Step):
+    """A file or directory of the host."""
+
+    __slots__ = ("destination", "options", "source")
+
+    def __init__(self, source: str, destination: str, options: Options) -> None:
+        self.source = source
+        self.destination = destination
+        self.options = options
+
+    def describe(self) -> str:
+        return f'mounting "{self.source}" to rootfs at "{self.destination}"'
+
+    def apply(self, at: Inside) -> None:
+        try:
+            directory = stat.S_ISDIR(os.stat(self.source).st_mode)
+        except OSError as error:
+            raise KernelError.of("stat", error, self.source) from error
+        mount_fd = m.open_tree(m.AT_FDCWD, self.source, recursive=self.options.recursive)
+        place = make_directories(at.root, self.destination) if directory else make_file(at.root, self.destination)
+        try:
+            set_attributes(mount_fd, self.options, self.destination)
+            # Before it is attached: it must not stay a peer of the host's mount unless it was asked to.
+            if not self.options.propagation:
+                m.mount_setattr(mount_fd, propagation=m.MS_PRIVATE, recursive=True, what=self.destination)
+            _propagate(mount_fd, self.options, self.destination)
+            m.attach(mount_fd, place, what=self.destination)
+        finally:
+            os.close(mount_fd)
+            os.close(place)
+
+
+class MountCgroups(Step):
+    """/sys/fs/cgroup: the container's own groups, through a cgroup namespace where it has one, else by binding them."""
+
+    __slots__ = ("destination", "namespace", "options", "views")
+
+    def __init__(self, destination: str, options: Options, views: Sequence[View], *, namespace: bool) -> None:
+        self.destination = destination
+        self.options = options
+        self.views = views
+        self.namespace = namespace
+
+    def describe(self) -> str:
+        return f'mounting "cgroup" to rootfs at "{self.destination}"'
+
+    def apply(self, at: Inside) -> None:
+        at.wait_attached()  # a cgroup namespace's root is where its maker is at that moment (cgroup_namespaces(7))
+        if self.namespace:
+            unshare(CLONE_NEWCGROUP)
+        flags = m.MOUNT_ATTR_NOSUID | m.MOUNT_ATTR_NODEV | m.MOUNT_ATTR_NOEXEC
+        if len(self.views) == 1 and not self.views[0].name:
+            self._attach_view(at, self.views[0], self.destination, self.options.set)
+            return
+        place = make_directories(at.root, self.destination)
+        base = m.fsmount("tmpfs", "tmpfs", ["mode=755"], flags)
+        m.attach(base, place, what=self.destination)
+        os.close(place)
+        for view in self.views:
+            self._attach_view(at, view, f"{self.destination}/{view.name}", self.options.set | flags)
+            for link in view.links:
+                os.symlink(view.name, link, dir_fd=base)
+        if self.options.read_only:
+            m.mount_setattr(base, set=m.MOUNT_ATTR_RDONLY, what=self.destination)
+        os.close(base)
+
+    def _attach_view(self, at: Inside, view: View, destination: str, attributes: int) -> None:
+        place = make_directories(at.root, destination)
+        if self.namespace:
+            mount_fd = m.fsmount(view.fstype, view.fstype, list(view.options), attributes)
+        else:
+            mount_fd = m.open_tree(m.AT_FDCWD, view.directory, recursive=False)
+            m.mount_setattr(mount_fd, set=attributes, what=destination)
+        m.attach(mount_fd, place, what=destination)
+        os.close(mount_fd)
+        os.close(place)
+
+
+class NewCgroupNamespace(Step):
+    """A cgroup namespace for a container that does not mount the hierarchies."""
+
+    __slots__ = ()
+
+    def describe(self) -> str:
+        return "entering a new cgroup namespace"
+
+    def apply(self, at: Inside) -> None:
+        at.wait_attached()
+        unshare(CLONE_NEWCGROUP)
+
+
+def set_attributes(mount_fd: int, options: Options, what: str) -> None:
+    """The attributes that were asked for; the others stay the source's. Times are one field, cleared as a whole."""
+    if options.set or options.clear:
+        m.mount_setattr(mount_fd, set=options.set, clear=options.clear, what=what)
+    if options.recursive_set or options.recursive_clear:
+        m.mount_setattr(mount_fd, set=options.recursive_set, clear=options.recursive_clear, recursive=True, what=what)
+
+
+def _propagate(mount_fd: int, options: Options, what: str) -> None:
+    for kind, recursive in options.propagation:
+        m.mount_setattr(mount_fd, propagation=kind, recursive=recursive, what=what)
+
+
+def _mode_of(at: Inside, path: str) -> int | None:
+    try:
+        fd = at.open(path)
+    except KernelError as error:
+        if error.errno != errno.ENOENT:
+            raise
+        return None
+    mode = stat.S_IMODE(os.fstat(fd).st_mode)
+    os.close(fd)
+    return mode
+
+
+def _copy_up(at: Inside, path: str, mount_fd: int) -> None:
+    """Fill a new tmpfs with what the image has at its place (runc's `tmpcopyup`): files, directories and links."""
+    source = at.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        _copy_directory(source, mount_fd)
+    except OSError as error:
+        raise KernelError.of("tmpcopyup", error, path) from error
+    finally:
+        os.close(source)
+
+
+def _copy_directory(source: int, target: int) -> None:
+    for name in os.listdir(source):
+        info = os.stat(name, dir_fd=source, follow_symlinks=False)
+        mode = stat.S_IMODE(info.st_mode)
+        if stat.S_ISLNK(info.st_mode):
+            os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=target)
+            os.chown(name, info.st_uid, info.st_gid, dir_fd=target, follow_symlinks=False)
+            continue
+        if stat.S_ISDIR(info.st_mode):
+            os.mkdir(name, 0o700, dir_fd=target)
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+            inner, outer = os.open(name, flags, dir_fd=source), os.open(name, flags, dir_fd=target)
+            _copy_directory(inner, outer)
+        elif stat.S_ISREG(info.st_mode):
+            inner = os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=source)
+            outer = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=target)
+            while os.sendfile(outer, inner, None, 1 << 20):
+                pass
+        else:
+            continue
+        os.fchown(outer, info.st_uid, info.st_gid)
+        os.fchmod(outer, mode)
+        os.close(inner)
+        os.close(outer)

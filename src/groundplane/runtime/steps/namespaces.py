@@ -1,0 +1,202 @@
+"""Joining namespaces by path or through a process, and what belongs to new ones: names and sysctls."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from groundplane.kernel.calls import ids
+from groundplane.kernel.calls import process as p
+from groundplane.kernel.calls.files import RESOLVE_NO_XDEV, openat2
+from groundplane.kernel.calls.mount import fsmount
+from groundplane.kernel.errors import KernelError
+from groundplane.runtime.steps.base import Inside, Step, StepError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+FLAGS = {
+    "pid": p.CLONE_NEWPID,
+    "network": p.CLONE_NEWNET,
+    "mount": p.CLONE_NEWNS,
+    "ipc": p.CLONE_NEWIPC,
+    "uts": p.CLONE_NEWUTS,
+    "user": p.CLONE_NEWUSER,
+    "cgroup": p.CLONE_NEWCGROUP,
+    "time": p.CLONE_NEWTIME,
+}
+# /proc/PID/ns/NAME
+PROC_NAMES = {"network": "net", "mount": "mnt"}
+
+
+class JoinNamespaces(Step):
+    """Enter existing namespaces. All are opened first, because the mount namespace changes what paths mean.
+
+    The user namespace comes late: entering it ends our rights over namespaces that belong to the host's; one that
+    belongs to *it* is refused before (EPERM) and entered after (user_namespaces(7)). Mount comes last of all.
+    """
+
+    __slots__ = ("paths",)
+
+    def __init__(self, paths: Sequence[tuple[str, str]]) -> None:
+        self.paths = paths  # (type, path), without pid and time, which only a parent can choose
+
+    def describe(self) -> str:
+        return "joining namespaces " + ", ".join(path for _, path in self.paths)
+
+    def apply(self, at: Inside) -> None:
+        opened = [(kind, path, _open(path)) for kind, path in self.paths]
+        late = []
+        for kind, path, fd in opened:
+            if kind in ("user", "mount"):
+                late.append((kind, path, fd))
+                continue
+            try:
+                p.setns(fd, FLAGS[kind], path)
+            except KernelError as error:
+                if error.errno != errno.EPERM:
+                    raise
+                late.append((kind, path, fd))
+        late.sort(key=lambda one: {"user": 0, "mount": 2}.get(one[0], 1))
+        for kind, path, fd in late:
+            p.setns(fd, FLAGS[kind], path)
+            if kind == "user":
+                become_root()
+        for _, _, fd in opened:
+            os.close(fd)
+
+
+class JoinProcess(Step):
+    """Enter the namespaces of a container's init, all at once: either every one or none (setns(2), pidfd, ≥ 5.8)."""
+
+    __slots__ = ("flags", "pidfd")
+
+    def __init__(self, pidfd: int, flags: int) -> None:
+        self.pidfd = pidfd
+        self.flags = flags
+
+    def describe(self) -> str:
+        return "joining the container's namespaces"
+
+    def apply(self, at: Inside) -> None:
+        p.setns(self.pidfd, self.flags, "the container's init")
+        os.close(self.pidfd)
+        if self.flags & p.CLONE_NEWUSER:
+            become_root()
+        os.chdir("/")
+        at.root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+class WaitMapped(Step):
+    """Wait until the new user namespace has its id mappings, then be its root."""
+
+    __slots__ = ()
+
+    def describe(self) -> str:
+        return "waiting for the user namespace's mappings"
+
+    def apply(self, at: Inside) -> None:
+        if not at.mapped:
+            at.hear("mapped")
+        become_root()
+
+
+def become_root() -> None:
+    """User and group 0 of the user namespace just entered; the groups, where it lets them be dropped."""
+    ids.setresgid(0)
+    ids.setresuid(0)
+    try:
+        ids.setgroups([])
+    except KernelError as error:
+        if error.errno != errno.EPERM:  # /proc/PID/setgroups says deny
+            raise
+
+
+def _open(path: str) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise KernelError.of("open", error, path) from error
+
+
+class NewSession(Step):
+    """A session, and a session keyring, of its own. The keyring's name is runc's."""
+
+    __slots__ = ("keyring",)
+
+    def __init__(self, keyring: str) -> None:
+        self.keyring = keyring  # empty: keep the caller's (--no-new-keyring)
+
+    def describe(self) -> str:
+        return "starting a new session"
+
+    def apply(self, at: Inside) -> None:
+        try:
+            os.setsid()
+        except PermissionError:
+            pass  # it leads one already: PID 1 of a new PID namespace is nobody's group member
+        if self.keyring:
+            try:
+                p.join_session_keyring(self.keyring)
+            except KernelError as error:
+                if error.errno != errno.ENOSYS:  # a kernel without keys has none to leak
+                    raise
+
+
+class SetNames(Step):
+    """The host and domain names of the UTS namespace."""
+
+    __slots__ = ("domainname", "hostname")
+
+    def __init__(self, hostname: str, domainname: str) -> None:
+        self.hostname = hostname
+        self.domainname = domainname
+
+    def describe(self) -> str:
+        return "setting the host name"
+
+    def apply(self, at: Inside) -> None:
+        if self.hostname:
+            ids.sethostname(self.hostname)
+        if self.domainname:
+            ids.setdomainname(self.domainname)
+
+
+class SetSysctls(Step):
+    """Kernel parameters of the new namespaces.
+
+    They are written through a proc instance that is attached nowhere, so that nothing the container mounted, or that a
+    racing neighbour swaps, lies over a file of it (CVE-2025-52881).
+    """
+
+    __slots__ = ("values",)
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        self.values = values
+
+    def describe(self) -> str:
+        return "writing sysctls"
+
+    def apply(self, at: Inside) -> None:
+        proc = fsmount("proc", "proc")
+        try:
+            for key, value in self.values.items():
+                _write_sysctl(proc, key, value)
+        finally:
+            os.close(proc)
+
+
+def _write_sysctl(proc: int, key: str, value: str) -> None:
+    # `net.ipv4.conf.eth0/1.forwarding`: in sysctl(8)'s dotted form a slash stands for a dot.
+    path = "sys/" + (key if "/" in key and "." not in key else key.translate(str.maketrans("./", "/.")))
+    try:
+        fd = openat2(proc, path, os.O_WRONLY, RESOLVE_NO_XDEV)
+        try:
+            os.write(fd, value.encode())
+        finally:
+            os.close(fd)
+    except KernelError as error:
+        raise KernelError("open", error.errno, f"sysctl {key}") from None
+    except OSError as error:
+        raise StepError(f"open /proc/{path}: {os.strerror(error.errno or 0).lower()} (sysctl {key}={value})") from error

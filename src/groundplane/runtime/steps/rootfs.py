@@ -1,0 +1,141 @@
+"""The root file system: make it a mount of this namespace's own, swap it in, finish it.
+
+Strange ground, once. A new mount namespace starts as a copy of the caller's, and each copied mount stays in the peer
+group of its original: what is mounted here would appear on the host where its mounts are shared, as systemd makes them
+(mount_namespaces(7)). So first everything becomes a slave (host → container only, or whatever
+`linux.rootfsPropagation` says). Then the root directory is cloned to a mount of its own, attached over itself.
+pivot_root(2) wants the new root to be a mount point and neither it nor its parent to be shared. Called as
+pivot_root(".", ".") it stacks the old root on top of the new one, which is then detached by umount2(".", MNT_DETACH):
+no directory for the old root is needed, and afterwards no path leads to the host.
+"""
+
+from __future__ import annotations
+
+import os
+
+from groundplane.kernel.calls import mount as m
+from groundplane.kernel.calls.files import make_directories
+from groundplane.kernel.errors import KernelError
+from groundplane.runtime.options import propagation_of
+from groundplane.runtime.steps.base import Inside, Step, StepError
+
+
+class PrepareRoot(Step):
+    """Isolate this mount namespace and make the root directory a mount in it."""
+
+    __slots__ = ("path", "propagation")
+
+    def __init__(self, path: str, propagation: str) -> None:
+        self.path = path
+        self.propagation = propagation or "rslave"  # runc's default too
+
+    def describe(self) -> str:
+        return f"preparing rootfs {self.path}"
+
+    def apply(self, at: Inside) -> None:
+        kind, recursive = propagation_of(self.propagation)
+        m.mount_setattr(m.AT_FDCWD, "/", propagation=kind, recursive=recursive)
+        tree = m.open_tree(m.AT_FDCWD, self.path, recursive=True)
+        if kind == m.MS_SHARED:
+            # Otherwise attaching it would show on the host, and pivot_root would refuse.
+            _make_parent_private(self.path)
+        m.mount_setattr(tree, propagation=m.MS_PRIVATE, what=self.path)
+        m.attach(tree, m.AT_FDCWD, self.path)
+        at.root = tree
+
+
+def _make_parent_private(path: str) -> None:
+    """Make private the mount that `path` lies on, wherever its mount point is."""
+    real = os.path.realpath(path)
+    while True:
+        try:
+            m.mount_setattr(m.AT_FDCWD, real, propagation=m.MS_PRIVATE)
+            return
+        except KernelError:  # EINVAL: not a mount point; its parent directory is nearer to one
+            if real == "/":
+                raise
+            real = os.path.dirname(real)
+
+
+class PivotRoot(Step):
+    """Make the prepared root this namespace's root, and let go of the host's."""
+
+    __slots__ = ()
+
+    def describe(self) -> str:
+        return "pivot_root"
+
+    def apply(self, at: Inside) -> None:
+        try:
+            os.fchdir(at.root)
+            m.pivot_root(".", ".")
+            # The old root lies on top now. Slave, so that detaching it does not propagate to the host.
+            m.mount_setattr(m.AT_FDCWD, ".", propagation=m.MS_SLAVE, recursive=True)
+            m.umount2(".", m.MNT_DETACH)
+            os.chdir("/")
+        except OSError as error:
+            raise KernelError.of("fchdir", error, "rootfs") from error
+
+
+class FinishRoot(Step):
+    """The root's own flags, after everything has been mounted on it."""
+
+    __slots__ = ("dev_readonly", "propagation", "readonly")
+
+    def __init__(self, *, readonly: bool, dev_readonly: bool, propagation: str) -> None:
+        self.readonly = readonly
+        self.dev_readonly = dev_readonly
+        self.propagation = propagation
+
+    def describe(self) -> str:
+        return "setting the flags of the root mount"
+
+    def apply(self, at: Inside) -> None:
+        if self.dev_readonly:  # a read-only /dev could not have got its nodes
+            fd = at.open("/dev")
+            m.mount_setattr(fd, set=m.MOUNT_ATTR_RDONLY, what="/dev")
+            os.close(fd)
+        if self.readonly:
+            m.mount_setattr(at.root, set=m.MOUNT_ATTR_RDONLY, what="/")
+        if self.propagation:
+            kind, recursive = propagation_of(self.propagation)
+            m.mount_setattr(at.root, propagation=kind, recursive=recursive, what="/")
+
+
+class MakeWorkingDirectory(Step):
+    """Make the process's working directory where the image lacks it, as runc does."""
+
+    __slots__ = ("path",)
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def describe(self) -> str:
+        return f"making the working directory {self.path}"
+
+    def apply(self, at: Inside) -> None:
+        os.close(make_directories(at.root, self.path))
+
+
+def enter_directory(path: str) -> None:
+    """chdir(2), and prove that it is inside the root: a magic link to a leaked descriptor may lead out.
+
+    (CVE-2024-21626: a working directory of /proc/self/fd/N.)
+    """
+    try:
+        os.chdir(path)
+        here = os.getcwd()
+    except FileNotFoundError:
+        here = ""
+        if not os.path.isdir(path):
+            raise StepError(f'chdir to cwd ("{path}") set in config.json failed: no such file or directory') from None
+    except NotADirectoryError:
+        raise StepError(f'chdir to cwd ("{path}") set in config.json failed: not a directory') from None
+    except PermissionError:
+        raise StepError(f'chdir to cwd ("{path}") set in config.json failed: permission denied') from None
+    except OSError as error:
+        raise KernelError.of("chdir", error, path) from error
+    if not here.startswith("/"):
+        raise StepError(
+            "current working directory is outside of container mount namespace root -- possible container breakout"
+        )

@@ -1,0 +1,124 @@
+"""What the two stages of a launch say to each other, and how.
+
+`outside` is the caller, in the host's namespaces; `inside` is the new process, PID 1 where there is a new PID
+namespace. They are joined by a socket pair of sequenced packets: one message each way is one write and one read.
+
+      outside                                                  inside
+        │                                                        │
+        │ clone3(namespaces) ───────────────────────────────────▶│ closes what it does not need
+        │                                                        │
+        │ writes uid_map, gid_map                                │   (only with a new user namespace)
+        │ ── mapped ────────────────────────────────────────────▶│ becomes user 0 there
+        │                                                        │
+        │ attaches the process to its cgroups (v1: 5-10 ms)      │ joins namespaces, mounts the root file
+        │ ── attached ──────────────────────────────────────────▶│ system and what belongs on it meanwhile
+        │                                                        │
+        │◀──────────────────────────────────────────────── hooks │   (only if there are such hooks)
+        │ runs prestart and createRuntime hooks                  │
+        │ ── go ────────────────────────────────────────────────▶│ runs createContainer hooks
+        │                                                        │ pivot_root, devices, masks, sysctls …
+        │◀────────────────────────── console + a pty's master fd │   (only with a terminal)
+        │                                                        │ user, capabilities, seccomp
+        │◀──────────────────────────────────────────────── ready │
+        │ sets rlimits and oom_score_adj                         │ waits; at end of file it ends: nobody wants it
+        │        … as long as the caller likes …                 │
+        │ ── start ─────────────────────────────────────────────▶│ runs startContainer hooks, execve(2)
+        │◀────────────────────────────────────────── end of file │ (the socket is close-on-exec)
+
+At any time inside may say `error CODE TEXT` and end instead; outside reads it where it expected something else.
+`warning TEXT` may come at any time too, and is collected.
+
+The command line's `create` ends while the container waits. There the last two messages go through two named pipes in
+the container's state directory, `exec.fifo` (start) and `exec.reply` (end of file or error), which `start` opens.
+Both ends of a wait use read(2) and write(2) only, since the container's seccomp filter may already be in force.
+"""
+
+from __future__ import annotations
+
+import os
+from _socket import AF_UNIX as _AF_UNIX  # the C module: `socket` costs 3 ms at import
+from _socket import CMSG_SPACE, SCM_RIGHTS, SOCK_CLOEXEC, SOCK_SEQPACKET, SOL_SOCKET, socket, socketpair
+
+LIMIT = 32768  # bytes of one message; an error's text is cut to it
+
+
+class Gone(Exception):
+    """The other side has closed its end."""
+
+
+class Talk:
+    """One side of the conversation: descriptors to read from and write to, which may be the same socket."""
+
+    __slots__ = ("read_fd", "write_fd")
+
+    def __init__(self, read_fd: int, write_fd: int) -> None:
+        self.read_fd = read_fd
+        self.write_fd = write_fd
+
+    def say(self, word: str, text: str = "") -> None:
+        """Send one message; that nobody listens any more is found out at the next `hear`."""
+        try:
+            os.write(self.write_fd, f"{word} {text}".encode(errors="surrogateescape")[:LIMIT])
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+
+    def hear(self) -> tuple[str, str]:
+        """Wait for one message: its word and its text. Raises Gone."""
+        try:
+            data = os.read(self.read_fd, LIMIT)
+        except ConnectionResetError:
+            data = b""
+        if not data:
+            raise Gone
+        word, _, text = data.decode(errors="surrogateescape").partition(" ")
+        return word, text
+
+    def say_with_fd(self, word: str, fd: int) -> None:
+        """Send one message with a descriptor. SCM_RIGHTS, unix(7)."""
+        endpoint = socket(fileno=os.dup(self.write_fd))
+        try:
+            endpoint.sendmsg([f"{word} ".encode()], [(SOL_SOCKET, SCM_RIGHTS, fd.to_bytes(4, "little"))])
+        finally:
+            endpoint.close()
+
+    def hear_with_fd(self) -> tuple[str, str, int]:
+        """As `hear`, with the descriptor that came along, or -1. Raises Gone."""
+        endpoint = socket(fileno=os.dup(self.read_fd))
+        try:
+            data, ancillary, _, _ = endpoint.recvmsg(LIMIT, CMSG_SPACE(4))
+        except ConnectionResetError:
+            data, ancillary = b"", []
+        finally:
+            endpoint.close()
+        if not data:
+            raise Gone
+        fd = -1
+        for level, kind, payload in ancillary:
+            if level == SOL_SOCKET and kind == SCM_RIGHTS:
+                fd = int.from_bytes(payload[:4], "little")
+                os.set_inheritable(fd, False)
+        word, _, text = data.decode(errors="surrogateescape").partition(" ")
+        return word, text, fd
+
+    def close(self) -> None:
+        for fd in {self.read_fd, self.write_fd}:
+            if fd >= 0:
+                os.close(fd)
+        self.read_fd = self.write_fd = -1
+
+
+def pair() -> tuple[Talk, Talk]:
+    """The two sides, on one socket pair."""
+    a, b = socketpair(_AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
+    one, other = a.detach(), b.detach()
+    return Talk(one, one), Talk(other, other)
+
+
+def send_fd(path: str, fd: int) -> None:
+    """Hand a descriptor to whoever listens on the unix socket `path` (runc's --console-socket). Raises OSError."""
+    endpoint = socket(_AF_UNIX)
+    try:
+        endpoint.connect(path)
+        endpoint.sendmsg([b"/dev/ptmx"], [(SOL_SOCKET, SCM_RIGHTS, fd.to_bytes(4, "little"))])
+    finally:
+        endpoint.close()
