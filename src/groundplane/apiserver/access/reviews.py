@@ -72,14 +72,12 @@ class Reviews:
         rules, errors = self._rules.rules_for(user, wanted)
         resources, urls = [], []
         for rule in rules:
-            shown = rule.to_object()
             if rule.resources:
-                resources.append(
-                    {k: shown[k] for k in ("verbs", "apiGroups", "resources", "resourceNames") if k in shown}
-                )
+                resources.append(PolicyRule(rule.verbs, rule.groups, rule.resources, rule.names).to_object())
             if rule.urls:
-                urls.append({k: shown[k] for k in ("verbs", "nonResourceURLs")})
-        status: Object = {"resourceRules": resources, "nonResourceRules": urls, "incomplete": bool(errors)}
+                urls.append(PolicyRule(rule.verbs, urls=rule.urls).to_object())
+        # A role that is missing grants nothing, so the list is complete without it; a node's is not (see node.py).
+        status: Object = {"resourceRules": resources, "nonResourceRules": urls, "incomplete": bool(user.node)}
         if errors:
             status["evaluationError"] = _joined(errors)
         return {**question, "status": status}

@@ -23,7 +23,7 @@ AUTO_UPDATE = "rbac.authorization.kubernetes.io/autoupdate"
 
 # Made by the server itself or by others at their first need, with values of this cluster: an address, an endpoint, a
 # certificate. The table has them because the server that it was read from had already made them.
-_OF_THE_CLUSTER = {"Service", "Endpoints", "EndpointSlice", "ServiceCIDR", "IPAddress", "ConfigMap", "APIService"}
+_OF_THE_CLUSTER = {"Service", "Endpoints", "EndpointSlice", "ServiceCIDR", "IPAddress", "ConfigMap"}
 
 Find = Callable[[Object], Object | None]
 
@@ -36,14 +36,14 @@ class Plan:
     update: list[tuple[Object, Object]]
 
 
-def plan(delivered: Iterable[Object], find: Find) -> Plan:
-    """What is to be written; `find` gives the living object with a delivered one's kind, namespace and name."""
+def plan(delivered: Iterable[Object], find: Find, now: str) -> Plan:
+    """What is to be written at `now` (RFC 3339); `find` gives the living object of a delivered one's kind and name."""
     create: list[Object] = []
     update: list[tuple[Object, Object]] = []
     for wanted in in_order(o for o in delivered if o["kind"] not in _OF_THE_CLUSTER):
         living = find(wanted)
         if living is None:
-            create.append(wanted)
+            create.append(_available(wanted, now) if wanted["kind"] == "APIService" else wanted)
         elif (better := reconciled(wanted, living)) is not None:
             update.append((living, better))
     return Plan(create, update)
@@ -76,6 +76,18 @@ def reconciled(wanted: Object, living: Object) -> Object | None:
         if not all(any(covers(own, part) for own in held) for part in breakdown(PolicyRule.read(rule)))
     ]
     return _appended(changed, living, "rules", lacking)
+
+
+def _available(service: Object, now: str) -> Object:
+    """An APIService that this server answers itself (kube-aggregator, pkg/controllers/status/local)."""
+    condition = {
+        "type": "Available",
+        "status": "True",
+        "lastTransitionTime": now,
+        "reason": "Local",
+        "message": "Local APIServices are always available",
+    }
+    return {**service, "status": {"conditions": [condition]}}
 
 
 def _with_metadata(wanted: Object, living: Object) -> Object:
