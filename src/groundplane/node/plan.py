@@ -64,7 +64,7 @@ def plan(pod: Pod, observed: Observed, now: float, monotonic: float) -> Plan:
     remove = tuple(_surplus(observed))
     if pod["metadata"].get("deletionTimestamp") or deadline_passed(pod, now):
         return _termination(pod, observed, remove)
-    if terminal(pod, observed):
+    if terminal(pod, observed) or (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
         return _termination(pod, observed, remove)
     if not observed.sandbox:
         return Plan(create_sandbox=True, remove=remove)

@@ -33,17 +33,19 @@ def pod_status(pod: Pod, observed: Observed, host_ip: str, now: float) -> Status
     init = [_container_status(pod, c, observed, now, init=True) for c in init_containers(pod)]
     apps = [_container_status(pod, c, observed, now, init=False) for c in app_containers(pod)]
     apps.sort(key=lambda s: str(s["name"]))  # as kubelet: SortedContainerStatuses
-    failed_deadline = deadline_passed(pod, now)
+    failed_deadline = deadline_passed(pod, now) and not terminal(pod, observed)
     phase = "Failed" if failed_deadline else _phase(pod, observed)
-    ending = phase in ("Succeeded", "Failed")
     status: Status = {"phase": phase, "observedGeneration": pod["metadata"].get("generation", 0)}
-    if failed_deadline:
+    if old.get("phase") in ("Succeeded", "Failed"):  # an end is final, with its reason
+        phase = old["phase"]
+        status |= {key: old[key] for key in ("phase", "reason", "message") if key in old}
+    elif failed_deadline:
         status["reason"] = "DeadlineExceeded"
         status["message"] = "Pod was active on the node longer than the specified deadline"
     status["conditions"] = _conditions(pod, observed, old, apps, init, phase, now)
     status["hostIP"] = host_ip
     status["hostIPs"] = [{"ip": host_ip}]
-    address = observed.address or ("" if not ending else old.get("podIP", ""))
+    address = observed.address or old.get("podIP", "")
     if pod["spec"].get("hostNetwork"):
         address = host_ip
     if address:

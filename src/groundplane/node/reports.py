@@ -1,0 +1,88 @@
+"""Sending pod statuses to the API server: the newest of each pod, one call at a time per pod, retried until it is in.
+
+kubelet's status manager (pkg/kubelet/status/status_manager.go): a strategic merge patch of the status subresource, so
+that conditions written by others stay.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from groundplane.base.clock import Clock
+from groundplane.base.log import Log
+from groundplane.base.tasks import Tasks
+from groundplane.client.client import Client
+from groundplane.client.contract import STRATEGIC_PATCH, ApiError, ConnectionLost
+from groundplane.node.status import Status
+from groundplane.node.views import Pod
+
+_log = Log("node.reports")
+_RETRY = 1.0
+_REPLACED = ("hostIPs", "podIPs")  # merged by address upstream: an address that is gone must not stay
+
+
+class Reporter:
+    """One pod's way to the cluster. `send` never waits; `flushed` waits until the newest status has arrived."""
+
+    def __init__(self, client: Client, clock: Clock, tasks: Tasks) -> None:
+        self._client = client
+        self._clock = clock
+        self._tasks = tasks
+        self._sent: Status = {}
+        self._next: tuple[Pod, Status] | None = None
+        self._task: Any = None
+
+    @property
+    def last(self) -> Status:
+        """The newest status that was asked to be sent."""
+        return self._next[1] if self._next is not None else self._sent
+
+    def send(self, pod: Pod, status: Status) -> None:
+        if status == self.last:
+            return
+        self._next = (pod, status)
+        if self._task is None or self._task.done():
+            self._task = self._tasks.start(f"status {pod['metadata']['name']}", self._write())
+
+    async def flushed(self) -> None:
+        while self._task is not None and not self._task.done():
+            await self._task
+
+    async def _write(self) -> None:
+        while self._next is not None:
+            pod, status = self._next
+            meta = pod["metadata"]
+            body = {"metadata": {"uid": meta["uid"]}, "status": _patch(self._sent or pod.get("status") or {}, status)}
+            try:
+                await self._client.pods.patch(
+                    meta["name"],
+                    body,
+                    meta["namespace"],
+                    type=STRATEGIC_PATCH,
+                    subresource="status",
+                    field_manager="kubelet",
+                )
+            except ApiError as error:
+                if error.is_not_found or error.code in (409, 422):
+                    _log.debug("status not taken", pod=meta["name"], error=str(error))
+                elif error.retry:
+                    await self._clock.sleep(error.retry_after or _RETRY)
+                    continue
+                else:
+                    _log.warning("status refused", pod=f"{meta['namespace']}/{meta['name']}", error=str(error))
+            except ConnectionLost:
+                await self._clock.sleep(_RETRY)
+                continue
+            self._sent = status
+            if self._next is not None and self._next[1] is status:
+                self._next = None
+
+
+def _patch(old: Status, new: Status) -> Status:
+    """The new status as a strategic merge patch: what is gone is null, address lists are replaced."""
+    patch: Status = {key: None for key in old if key not in new}
+    patch.update(new)
+    for key in _REPLACED:
+        if new.get(key):
+            patch[key] = [*new[key], {"$patch": "replace"}]
+    return patch

@@ -1,0 +1,354 @@
+"""One pod's worker: observe, plan, perform, report, wait; from the pod's first sight to its last trace.
+
+    informer: pod changed ──┐                       ┌── perform: sandbox, start, kill, remove
+    engine: container died ─┼─► wake ─► observe ─► plan ─► status ─► Reporter ─► API server
+    probe: verdict changed ─┘        └── wait (back-off, deadline) ──┘
+
+Everything the worker knows it can read again from the engine's labels, so a killed daemon's successor goes on where it
+was. Containers are ended in tasks of their own: a long grace period holds nothing up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections.abc import Callable
+
+from groundplane.base.errors import GroundError
+from groundplane.base.log import Log
+from groundplane.base.tasks import Tasks
+from groundplane.client.contract import ApiError, ConnectionLost
+from groundplane.engine.contract import EngineError, NoSuchContainer, State
+from groundplane.node import hosts
+from groundplane.node.context import Context
+from groundplane.node.messages import termination_message
+from groundplane.node.plan import Kill, Plan, Start, backoff_left, plan
+from groundplane.node.probes.prober import Prober
+from groundplane.node.reports import Reporter
+from groundplane.node.spec import hostname, sandbox_spec
+from groundplane.node.starting import StartFailure, crash_sentence, log_directory, start_container
+from groundplane.node.status import pod_status
+from groundplane.node.views import (
+    POD_UID,
+    ContainerView,
+    Failure,
+    Observed,
+    Pod,
+    app_containers,
+    init_containers,
+    is_sidecar,
+    view_of,
+)
+from groundplane.node.volumes.payload import VolumeError
+
+_log = Log("node.worker")
+_RETRY = 1.0
+_DRAIN_SECONDS = 2.0
+
+
+class Worker:
+    """`gone` is called once the pod has left this node and the cluster."""
+
+    def __init__(self, context: Context, pod: Pod, gone: Callable[[str], None]) -> None:
+        self.pod = pod
+        self.uid: str = pod["metadata"]["uid"]
+        self._context = context
+        self._gone = gone
+        self._wake = asyncio.Event()
+        self._tasks = Tasks(f"pod {pod['metadata']['name']}")
+        self._reporter = Reporter(context.client, context.clock, self._tasks)
+        self._sandbox = self._address = ""
+        self._attempts: dict[str, list[str]] = {}  # container name → ids, newest first
+        self._messages: dict[str, str] = {}  # container id → termination message
+        self._probers: dict[str, Prober] = {}
+        self._failures: dict[str, Failure] = {}
+        self._blocked = ""
+        self._volumes_ready = False
+        self._kills: dict[str, tuple[float, asyncio.Task[None]]] = {}
+        self._told_backoff: set[str] = set()
+        self._wait: float | None = None  # seconds until the next round, None: until woken
+        self._again = False  # the round did something, so the next one follows at once
+
+    def start(self) -> None:
+        self._tasks.start("worker", self._run())
+
+    async def stop(self) -> None:
+        """Let go of the pod without touching it: the daemon ends, its containers stay."""
+        await self._tasks.stop()
+        for prober in self._probers.values():
+            await prober.stop()
+
+    def update(self, pod: Pod) -> None:
+        self.pod = pod
+        self._wake.set()
+
+    def poke(self) -> None:
+        """Something of this pod changed on the host."""
+        self._wake.set()
+
+    @property
+    def address(self) -> str:
+        return self._address
+
+    def container_id(self, name: str, *, previous: bool = False) -> str:
+        """The id of a container's newest (or last but one) attempt, or empty."""
+        ids = self._attempts.get(name, [])
+        index = 1 if previous else 0
+        return ids[index] if len(ids) > index else ""
+
+    async def refresh_volumes(self) -> None:
+        """Bring ConfigMaps, Secrets and tokens up to date; failures wait for the next time."""
+        if self._volumes_ready and not self.pod["metadata"].get("deletionTimestamp"):
+            try:
+                await self._context.volumes.prepare(self.pod, self._address)
+            except (VolumeError, ApiError, ConnectionLost, OSError) as error:
+                _log.debug("volumes not refreshed", pod=self.pod["metadata"]["name"], error=str(error))
+
+    async def _run(self) -> None:
+        await self._recover()
+        while True:
+            self._wake.clear()
+            wait = None
+            try:
+                if await self._step():
+                    return
+                wait = self._wait
+            except (EngineError, ApiError, ConnectionLost, OSError, GroundError) as error:
+                _log.warning("pod step failed", pod=self.pod["metadata"]["name"], error=str(error))
+                wait = _RETRY
+            if self._again and not self._wake.is_set():
+                continue
+            await self._sleep(wait)
+
+    async def _sleep(self, seconds: float | None) -> None:
+        """Until woken, or `seconds` have passed on the clock."""
+        if seconds is None:
+            await self._wake.wait()
+            return
+        timer = asyncio.ensure_future(self._context.clock.sleep(max(seconds, 0.0)))
+        woken = asyncio.ensure_future(self._wake.wait())
+        try:
+            await asyncio.wait((timer, woken), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            timer.cancel()
+            woken.cancel()
+
+    async def _recover(self) -> None:
+        """Find what a predecessor left: the sandbox, the attempts, containers created but never started."""
+        engine = self._context.engine
+        for sandbox in engine.sandboxes.list():
+            if sandbox.spec.labels.get(POD_UID) == self.uid:
+                self._sandbox, self._address = sandbox.id, sandbox.address
+        views = []
+        for info in engine.containers.list(hidden=True):
+            if info.spec.labels.get(POD_UID) == self.uid:
+                if info.state is State.CREATED:
+                    await engine.containers.remove(info.id, force=True)
+                else:
+                    views.append(view_of(info))
+        for view in sorted(views, key=lambda v: v.attempt):
+            self._attempts.setdefault(view.name, []).insert(0, view.id)
+        self._volumes_ready = False
+
+    async def _step(self) -> bool:
+        """One round. True once the pod is gone."""
+        observed = self._observe()
+        now, monotonic = self._context.clock.time(), self._context.clock.monotonic()
+        todo = plan(self.pod, observed, now, monotonic)
+        self._wait, self._again = todo.wait, False
+        self._report(observed, now)
+        await self._keep_probes(observed, todo)
+        self._tell_backoff(observed, todo, now)
+        for view in todo.remove:
+            await self._remove(view)
+        for kill in todo.kill:
+            self._kill(kill)
+        if todo.terminate:
+            if todo.finished and self.pod["metadata"].get("deletionTimestamp"):
+                await self._finish()
+                return True
+            return False
+        if todo.create_sandbox:
+            await self._create_sandbox()
+            self._again = True
+        elif todo.start and await self._ready_for_containers():
+            for start in todo.start:
+                await self._start(start)
+            self._again = True
+        return False
+
+    # observing
+
+    def _observe(self) -> Observed:
+        views = {name: tuple(self._views(ids)) for name, ids in self._attempts.items()}
+        verdicts = {id: prober.verdict for id, prober in self._probers.items()}
+        return Observed(self._sandbox, self._address, views, verdicts, self._failures, self._blocked)
+
+    def _views(self, ids: list[str]) -> list[ContainerView]:
+        views = []
+        for id in list(ids):
+            try:
+                info = self._context.engine.containers.get(id)
+            except NoSuchContainer:
+                ids.remove(id)
+                continue
+            if info.state is State.EXITED and id not in self._messages:
+                self._messages[id] = termination_message(self._context, self.pod, info)
+            views.append(view_of(info, self._messages.get(id, "")))
+        return views
+
+    def _report(self, observed: Observed, now: float) -> None:
+        """Ours over the API's: a status that was just sent may not have come back through the informer yet."""
+        api, ours = self.pod.get("status") or {}, self._reporter.last
+        conditions = {c["type"]: c for c in (*(api.get("conditions") or ()), *(ours.get("conditions") or ()))}
+        for condition in api.get("conditions") or ():
+            if condition["type"] not in _OWN_CONDITIONS:
+                conditions[condition["type"]] = condition
+        known = {**api, **ours, "conditions": list(conditions.values())}
+        status = pod_status({**self.pod, "status": known}, observed, self._context.place.address, now)
+        self._reporter.send(self.pod, status)
+
+    async def _keep_probes(self, observed: Observed, todo: Plan) -> None:
+        """A prober for each running container with probes, none for any other."""
+        wanted: dict[str, tuple[ContainerView, dict[str, object]]] = {}
+        if not todo.terminate:
+            for container in (*app_containers(self.pod), *filter(is_sidecar, init_containers(self.pod))):
+                view = observed.latest(container["name"])
+                if view is not None and view.running and any(f"{p}Probe" in container for p in _PROBES):
+                    wanted[view.id] = (view, container)
+        for id in [id for id in self._probers if id not in wanted]:
+            await self._probers.pop(id).stop()
+        for id, (_, container) in wanted.items():
+            if id not in self._probers:
+                self._add_prober(id, container)
+
+    def _add_prober(self, id: str, container: dict[str, object]) -> None:
+        name = str(container["name"])
+
+        def failed(probe: str, output: str) -> None:
+            message = f"{probe.capitalize()} probe failed: {output}"
+            self._context.tell(self.pod, "Warning", "Unhealthy", message, name)
+
+        address = self._address or self._context.place.address
+        engine = self._context.engine.containers
+        self._probers[id] = Prober(container, id, address, engine, self._context.clock, self.poke, failed)
+
+    def _tell_backoff(self, observed: Observed, todo: Plan, now: float) -> None:
+        if todo.terminate:
+            return
+        for attempts in observed.containers.values():
+            view = attempts[0] if attempts else None
+            if view is not None and view.ended and view.id not in self._told_backoff and backoff_left(view, now) > 1:
+                self._told_backoff.add(view.id)
+                self._context.tell(self.pod, "Warning", "BackOff", crash_sentence(self.pod, view.name), view.name)
+
+    # acting
+
+    async def _create_sandbox(self) -> None:
+        try:
+            info = await self._context.engine.sandboxes.create(sandbox_spec(self.pod, self._context.place.name))
+        except EngineError as error:
+            message = f"Failed to create pod sandbox: {error}"
+            self._context.tell(self.pod, "Warning", "FailedCreatePodSandBox", message)
+            raise
+        self._sandbox, self._address = info.id, info.address
+        self._volumes_ready = False
+
+    async def _ready_for_containers(self) -> bool:
+        """Volumes and host files are there; what is missing is told, and tried again."""
+        if self._volumes_ready:
+            return True
+        context = self._context
+        try:
+            await context.volumes.prepare(self.pod, self._address)
+        except (VolumeError, ApiError, ConnectionLost, OSError) as error:
+            if str(error) != self._blocked:
+                self._blocked = str(error)
+                context.tell(self.pod, "Warning", "FailedMount", f"MountVolume.SetUp failed: {error}")
+            self._wait = _RETRY
+            return False
+        name = hostname(self.pod, context.place.name)
+        directory = context.volumes.directory(self.uid)
+        place = context.place
+        hosts.write(directory, self.pod, name, self._address, dns_address=place.dns_address, domain=place.domain)
+        self._blocked, self._volumes_ready = "", True
+        return True
+
+    async def _start(self, start: Start) -> None:
+        name = start.container["name"]
+        before = self._failures.pop(name, None)
+        try:
+            id = await start_container(self._context, self.pod, start, self._sandbox, self._address, before)
+        except StartFailure as error:
+            self._failures[name] = error.failure
+            return
+        self._attempts.setdefault(name, []).insert(0, id)
+
+    async def _remove(self, view: ContainerView) -> None:
+        await self._context.engine.containers.remove(view.id, force=True)
+        self._attempts[view.name].remove(view.id)
+        self._messages.pop(view.id, None)
+        self._told_backoff.discard(view.id)
+
+    def _kill(self, kill: Kill) -> None:
+        """End a container in a task of its own; a shorter grace replaces a longer one that is running."""
+        known = self._kills.get(kill.view.id)
+        if known is not None and not known[1].done():
+            if kill.grace >= known[0]:
+                return
+            known[1].cancel()
+        else:
+            self._context.tell(self.pod, "Normal", "Killing", kill.reason, kill.view.name)
+        task = self._tasks.start(f"kill {kill.view.name}", self._end(kill))
+        self._kills[kill.view.id] = (kill.grace, task)
+
+    async def _end(self, kill: Kill) -> None:
+        if self._address and kill.grace > 0:
+            await self._context.drain.endpoint_gone(self._address, min(_DRAIN_SECONDS, kill.grace))
+        try:
+            await self._context.engine.containers.stop(kill.view.id, kill.grace)
+        except EngineError as error:
+            _log.warning("container not stopped", container=kill.view.name, error=str(error))
+            await self._context.clock.sleep(_RETRY)
+        self.poke()
+
+    async def _finish(self) -> None:
+        """The pod has ended and is to be deleted: its last status, then all it had here, then its object."""
+        await self._reporter.flushed()
+        await self.clean()
+        meta = self.pod["metadata"]
+        while True:
+            try:
+                await self._context.client.pods.delete(meta["name"], meta["namespace"], uid=self.uid, grace_period=0)
+                break
+            except ApiError as error:
+                if not error.retry:
+                    break  # gone already, or another pod of that name
+            except ConnectionLost:
+                pass
+            await self._context.clock.sleep(_RETRY)
+        self._gone(self.uid)
+
+    async def clean(self) -> None:
+        """Remove containers, sandbox, volumes and logs of the pod from this host; idempotent."""
+        engine = self._context.engine
+        for prober in self._probers.values():
+            await prober.stop()
+        self._probers.clear()
+        for info in engine.containers.list(hidden=True):
+            if info.spec.labels.get(POD_UID) == self.uid:
+                await engine.containers.remove(info.id, force=True)
+        self._attempts.clear()
+        for sandbox in engine.sandboxes.list():
+            if sandbox.spec.labels.get(POD_UID) == self.uid:
+                await engine.sandboxes.remove(sandbox.id)
+        self._context.volumes.teardown(self.uid)
+        self._context.sources.forget(self.uid)
+        logs = log_directory(self._context, self.pod)
+        if os.path.isdir(logs):
+            shutil.rmtree(logs)
+
+
+_PROBES = ("startup", "liveness", "readiness")
+_OWN_CONDITIONS = frozenset({"PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady"})
