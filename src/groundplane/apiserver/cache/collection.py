@@ -1,0 +1,126 @@
+"""All living objects of one resource, sorted by key, and the recent changes that a watch can start from."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections import deque
+from collections.abc import Callable
+
+from groundplane.apiserver.cache.stored import Shape, Stored
+from groundplane.store.contract import Entry, Event, EventType
+
+# Upstream's watch cache keeps at least 100 events and grows with the rate; a fixed, generous ring is simpler. Each
+# entry is two references; the bytes are shared with the living objects.
+HISTORY = 4096
+
+
+class Change:
+    """One change of one object, shared by all watchers; `frames` keeps what was encoded from it."""
+
+    __slots__ = ("type", "stored", "previous", "revision", "frames", "_gone")
+
+    def __init__(self, type_: str, stored: Stored | None, previous: Stored | None, revision: int) -> None:
+        self.type = type_
+        self.stored = stored  # None for DELETED
+        self.previous = previous  # None for ADDED
+        self.revision = revision
+        self.frames: dict[tuple[object, str], bytes] = {}
+        self._gone: Stored | None = None
+
+    def shown(self, type_: str) -> Stored:
+        """The object that an event of `type_` shows: the new one, or the last one at this revision for DELETED."""
+        if type_ != "DELETED":
+            assert self.stored is not None
+            return self.stored
+        if self._gone is None:
+            assert self.previous is not None
+            self._gone = self.previous.shape.at(self.previous, self.revision)
+        return self._gone
+
+    @property
+    def key(self) -> str:
+        either = self.stored or self.previous
+        assert either is not None
+        return either.key
+
+
+Listener = Callable[[Change], None]
+
+
+class Collection:
+    """One resource's objects. `apply` is called for each store event below `prefix`, in order."""
+
+    def __init__(self, prefix: str, shape: Shape, floor: int) -> None:
+        self.prefix = prefix
+        self.shape = shape
+        self._items: dict[str, Stored] = {}
+        self._keys: list[str] = []
+        self._history: deque[Change] = deque()
+        self._floor = floor  # changes after this revision are all in the history
+        self._listeners: list[Listener] = []
+        self.newest = floor
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def load(self, entries: list[Entry]) -> None:
+        """Take in the entries of the first list, sorted."""
+        for entry in entries:
+            self._items[entry.key] = self.shape.stored(entry.key, entry.value, entry.revision)
+            self._keys.append(entry.key)
+
+    def get(self, key: str) -> Stored | None:
+        return self._items.get(key)
+
+    def below(self, prefix: str) -> list[Stored]:
+        """The objects whose key begins with `prefix`, sorted."""
+        items = self._items
+        if prefix == self.prefix:
+            return [items[k] for k in self._keys]
+        first = bisect_left(self._keys, prefix)
+        last = bisect_left(self._keys, prefix + "\U0010ffff", first)
+        return [items[k] for k in self._keys[first:last]]
+
+    def apply(self, event: Event) -> None:
+        key, previous = event.key, self._items.get(event.key)
+        if event.type is EventType.DELETE:
+            if previous is None:
+                return
+            del self._items[key]
+            del self._keys[bisect_left(self._keys, key)]
+            change = Change("DELETED", None, previous, event.revision)
+        else:
+            stored = self.shape.stored(key, event.value, event.revision)
+            self._items[key] = stored
+            if previous is None:
+                insort(self._keys, key)
+            change = Change("MODIFIED" if previous else "ADDED", stored, previous, event.revision)
+        self.newest = event.revision
+        self._history.append(change)
+        if len(self._history) > HISTORY:
+            self._floor = self._history.popleft().revision
+        for listener in self._listeners:
+            listener(change)
+
+    def since(self, revision: int) -> list[Change] | None:
+        """The changes after `revision`, oldest first; None where some of them are forgotten."""
+        if revision < self._floor:
+            return None
+        found: list[Change] = []
+        for change in reversed(self._history):
+            if change.revision <= revision:
+                break
+            found.append(change)
+        found.reverse()
+        return found
+
+    @property
+    def floor(self) -> int:
+        return self._floor
+
+    def listen(self, listener: Listener) -> None:
+        self._listeners.append(listener)
+
+    def unlisten(self, listener: Listener) -> None:
+        if listener in self._listeners:
+            self._listeners.remove(listener)

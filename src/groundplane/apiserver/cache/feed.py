@@ -1,0 +1,94 @@
+"""From the store's log to collections: one watch on everything, drained before each read and after each write."""
+
+from __future__ import annotations
+
+from groundplane.apiserver.cache.collection import Collection
+from groundplane.apiserver.cache.stored import Shape, Window
+from groundplane.base.log import Log
+from groundplane.base.tasks import Tasks
+from groundplane.store.contract import Compacted, Event, Store, StoreUnavailable, Watch
+
+ROOT = "/registry/"
+_log = Log("apiserver.cache")
+
+
+class Cache:
+    """Every registered collection at one revision. `start` loads, `drain` catches up, `stop` ends the feed."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.window = Window()
+        self._collections: dict[str, Collection] = {}
+        self._feed: Watch | None = None
+        self._tasks = Tasks("apiserver.cache")
+        self.revision = 0
+
+    def register(self, prefix: str, kind: str, api_version: str) -> None:
+        """Keep the objects below `prefix`; before `start`."""
+        self._collections[prefix] = Collection(prefix, Shape(kind, api_version, self.window), 0)
+
+    def collection(self, prefix: str) -> Collection:
+        return self._collections[prefix]
+
+    async def start(self) -> None:
+        page = await self.store.list(ROOT)
+        groups: dict[str, list[int]] = {}
+        for index, entry in enumerate(page.entries):
+            if (prefix := self._prefix(entry.key)) is not None:
+                groups.setdefault(prefix, []).append(index)
+        for prefix, old in self._collections.items():
+            collection = Collection(prefix, old.shape, page.revision)
+            collection.load([page.entries[i] for i in groups.get(prefix, ())])
+            self._collections[prefix] = collection
+        self.revision = page.revision
+        self._feed = self.store.watch(ROOT, page.revision)
+        self._tasks.start("feed", self._follow())
+
+    async def add(self, prefix: str, kind: str, api_version: str) -> None:
+        """Keep a further resource while running (a CustomResourceDefinition's)."""
+        page = await self.store.list(prefix)
+        collection = Collection(prefix, Shape(kind, api_version, self.window), page.revision)
+        collection.load(page.entries)
+        self._collections[prefix] = collection
+        # Events that the feed still holds for `prefix` are older than the list just taken or will come again in order.
+        collection.newest = page.revision
+
+    def drain(self) -> None:
+        """Take in every change the store has queued: what was answered as written is visible afterwards."""
+        if self._feed is not None and (events := self._feed.pending()):
+            self._apply(events)
+
+    def _apply(self, events: list[Event]) -> None:
+        for event in events:
+            prefix = self._prefix(event.key)
+            if prefix is not None:
+                collection = self._collections[prefix]
+                if event.revision > collection.newest:
+                    collection.apply(event)
+        self.revision = max(self.revision, events[-1].revision)
+
+    def _prefix(self, key: str) -> str | None:
+        """`/registry/pods/` or `/registry/services/specs/`, whichever is registered and leads `key`."""
+        second = key.find("/", len(ROOT)) + 1
+        if second and key[:second] in self._collections:
+            return key[:second]
+        third = key.find("/", second) + 1
+        return key[:third] if second and third and key[:third] in self._collections else None
+
+    async def _follow(self) -> None:
+        """Changes nobody here waited for (other servers on one etcd, expired events) reach watchers from this task."""
+        assert self._feed is not None
+        while True:
+            try:
+                self._apply(await self._feed.next())
+            except StoreUnavailable:
+                return
+            except Compacted as error:  # cannot happen while this task runs; without a feed nothing would be true
+                _log.error("the store dropped the feed", error=str(error))
+                raise
+
+    async def stop(self) -> None:
+        await self._tasks.stop()
+        if self._feed is not None:
+            self._feed.close()
+            self._feed = None

@@ -1,0 +1,146 @@
+"""One request from identity to answer: authorize, find the endpoint, carry out the verb.
+
+    Call (user known) ──► authorize ──► dispatch ──► verb ──► Answer
+                              │             │          │
+                              └── StatusError of any of them is the answer
+
+Authentication happened before (`http.py`: credentials, `local.py`: a fixed identity); nothing here knows which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from groundplane.apiserver import statuses
+from groundplane.apiserver.access.contract import Attributes
+from groundplane.apiserver.call import Answer, Call
+from groundplane.apiserver.nonresource import NoSuchPage, Pages
+from groundplane.apiserver.request import Target
+from groundplane.apiserver.subresources.registry import SUBRESOURCES
+from groundplane.apiserver.verbs.create import create
+from groundplane.apiserver.verbs.delete import delete
+from groundplane.apiserver.verbs.deletecollection import deletecollection
+from groundplane.apiserver.verbs.get import get
+from groundplane.apiserver.verbs.list import list_
+from groundplane.apiserver.verbs.patch import patch
+from groundplane.apiserver.verbs.update import update
+from groundplane.apiserver.verbs.watch import watch
+from groundplane.apiserver.virtual import VIRTUAL_VERBS
+from groundplane.base.log import Log
+from groundplane.kinds import selectors
+
+if TYPE_CHECKING:
+    from groundplane.apiserver.machine import Machine
+    from groundplane.apiserver.registry import Endpoint
+
+_log = Log("apiserver")
+
+Verb = Callable[["Machine", "Endpoint", Call], Awaitable[Answer]]
+
+VERBS: dict[str, Verb] = {
+    "get": get,
+    "list": list_,
+    "watch": watch,
+    "create": create,
+    "update": update,
+    "patch": patch,
+    "delete": delete,
+    "deletecollection": deletecollection,
+}
+
+
+class Handler:
+    """The server's one entry: every transport calls `serve` with a Call whose user is known."""
+
+    def __init__(self, machine: Machine, pages: Pages) -> None:
+        self._machine = machine
+        self._pages = pages
+
+    async def serve(self, call: Call) -> Answer:
+        """Carry out one call. Raises StatusError, and nothing else that is foreseen."""
+        self.authorize(call)
+        if not call.target.is_resource:
+            return await self._pages.serve(call)
+        endpoint, verb = self._find(call)
+        return await verb(self._machine, endpoint, call)
+
+    def authorize(self, call: Call) -> None:
+        """Raises Forbidden, in the words of k8s.io/apiserver/pkg/endpoints/handlers/responsewriters."""
+        target = call.target
+        if not target.is_resource:
+            attributes = Attributes(call.user, call.verb, path=target.path)
+        else:
+            name = target.name
+            fields: tuple[tuple[str, str, str], ...] = ()
+            if not name and (text := call.query.get("fieldSelector")):
+                name, fields = _selected(text)
+            attributes = Attributes(
+                call.user, call.verb, target.group, target.version, target.resource, target.subresource,
+                target.namespace, name, target.path, fields,
+            )  # fmt: skip
+        verdict = self._machine.authorizer.authorize(attributes)
+        if not verdict.allowed:
+            raise forbidden(attributes, verdict.reason)
+
+    def _find(self, call: Call) -> tuple[Endpoint, Verb]:
+        target = call.target
+        endpoint = self._machine.registry.find(target.group, target.version, target.resource)
+        if endpoint is None or not _fits(endpoint, target):
+            if not self._machine.registry.has_group(target.group):
+                raise NoSuchPage
+            raise statuses.no_such_resource()
+        verb = _verb(endpoint, target, call.verb)
+        if verb is None:
+            raise statuses.method_not_allowed()
+        return endpoint, verb
+
+
+def _fits(endpoint: Endpoint, target: Target) -> bool:
+    """The path's scope is one that the resource has."""
+    if target.subresource and target.subresource not in endpoint.resource.subresources:
+        return False
+    if not endpoint.resource.namespaced:
+        return not target.namespace or target.resource == "namespaces"
+    # Without a namespace a namespaced resource can be listed, watched and created (the body names the namespace).
+    return bool(target.namespace) or not target.name or target.verb == "watch"
+
+
+def _verb(endpoint: Endpoint, target: Target, word: str) -> Verb | None:
+    resource = endpoint.resource
+    if target.subresource:
+        offered = resource.subresources[target.subresource].verbs
+        special = SUBRESOURCES.get((resource.group, resource.plural, target.subresource)) or SUBRESOURCES.get(
+            ("*", "*", target.subresource)
+        )
+        found = (special or {}).get(word)
+        return found if found is not None and (word in offered or word in ("create", "get")) else None
+    if word not in resource.verbs:
+        return None
+    virtual = VIRTUAL_VERBS.get((resource.group, resource.plural))
+    return virtual.get(word) if virtual is not None else VERBS[word]
+
+
+def _selected(text: str) -> tuple[str, tuple[tuple[str, str, str], ...]]:
+    """The one name that a field selector allows, and its terms, for authorization (requestinfo.go)."""
+    try:
+        selector = selectors.parse_fields(text)
+    except selectors.SelectorError:
+        return "", ()
+    fields = tuple((r.path, "!=" if r.negated else "=", r.value) for r in selector.requirements)
+    return selector.required("metadata.name") or "", fields
+
+
+def forbidden(attributes: Attributes, reason: str) -> statuses.StatusError:
+    """Who may not do what, where; and why, where the authorizer says."""
+    user = f'User "{attributes.user.name}"'
+    if not attributes.is_resource:
+        why = f'{user} cannot {attributes.verb} path "{attributes.path}"'
+        return statuses.forbidden("", "", "", f"{why}: {reason}" if reason else why)
+    where = f'in the namespace "{attributes.namespace}"' if attributes.namespace else "at the cluster scope"
+    why = (
+        f'{user} cannot {attributes.verb} resource "{attributes.whole_resource}" in API group '
+        f'"{attributes.group}" {where}'
+    )
+    name = attributes.name
+    return statuses.forbidden(attributes.group, attributes.resource, name, f"{why}: {reason}" if reason else why)

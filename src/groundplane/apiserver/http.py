@@ -1,0 +1,263 @@
+"""The HTTP edge: aiohttp requests in, handler answers out, one function a form of answer.
+
+    request ──► identity (once a connection for certificates) ──► Call ──► Desk ──► Answer ──► bytes
+
+aiohttp because it can hand a connection over (`Upgrade:`) and shows the peer's certificate; its router is not used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from aiohttp import web
+
+from groundplane.apiserver import render, statuses
+from groundplane.apiserver.access.contract import CertificateSubject, Credentials, Identity
+from groundplane.apiserver.cache.watcher import Bookmark
+from groundplane.apiserver.call import Answer, Call, Chunks, Many, One, Text, Upgraded, Watch
+from groundplane.apiserver.edge import Desk, form_of, refused, warning_header
+from groundplane.apiserver.negotiate import JSON, PROTOBUF, Form
+from groundplane.apiserver.request import asked_verb, parse, parse_query
+from groundplane.apiserver.streams import upgrade
+from groundplane.apiserver.verbs.body import LIMIT
+from groundplane.base import ids
+from groundplane.base.log import Log
+from groundplane.client.contract import ApiError
+
+if TYPE_CHECKING:
+    from groundplane.apiserver.access.authn import Authenticator
+
+_log = Log("apiserver.http")
+BOOKMARK_EVERY = 60.0  # seconds; kube-apiserver sends one about once a minute
+# A watcher of a closed connection is noticed at its next event or after this many seconds.
+_LOOK_EVERY = 20.0
+_BODIES = ("POST", "PUT", "PATCH", "DELETE")
+
+PeerSubject = Callable[[web.BaseRequest], CertificateSubject | None]
+
+
+class HttpEdge:
+    """`web.Server`'s handler. `peer` reads a connection's verified client certificate."""
+
+    def __init__(self, desk: Desk, authenticator: Authenticator, peer: PeerSubject) -> None:
+        self._desk = desk
+        self._authenticator = authenticator
+        self._peer = peer
+        self.stopping = asyncio.Event()
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        call, early = await self._call(request)
+        answer = early if early is not None else await self._desk.answer(call)
+        try:
+            return await self._respond(request, call, answer)
+        except statuses.StatusError as error:  # not acceptable, found only when the answer was to be written
+            return _sent(request, call, refused(error).object, Form(), error.code)
+        except (ConnectionResetError, ConnectionAbortedError):
+            return web.Response(status=499)  # the client has gone; nobody reads this
+
+    async def _call(self, request: web.BaseRequest) -> tuple[Call, Answer | None]:
+        """The request as a Call; where it is refused before it is one, the refusal."""
+        path, _, query_text = request.raw_path.partition("?")
+        if "%" in path:
+            path = unquote(path)
+        headers = request.headers
+        target, query = parse(request.method, path), parse_query(query_text)
+        call = Call(
+            request.method, target, asked_verb(target, query), _NOBODY, query, b"",
+            headers.get("Content-Type", ""), headers.get("Accept", ""), headers.get("User-Agent", ""),
+        )  # fmt: skip
+        try:
+            identity = await self._identify(request)
+        except statuses.StatusError as error:
+            return call, refused(error)
+        call.user = identity.user
+        call.host, call.peer = request.host, request.remote or ""
+        if upgrade.wanted(request):
+            call.upgrade = upgrade.Upgrade(request)
+        elif request.method in _BODIES and request.can_read_body:
+            try:
+                call.body = await _body(request)
+            except statuses.StatusError as error:
+                call.body_error = error
+        return call, None
+
+    async def _identify(self, request: web.BaseRequest) -> Identity:
+        headers = request.headers
+        credentials = Credentials(self._peer(request), headers.get("Authorization", ""))
+        if "Impersonate-User" in headers or any(h.lower().startswith("impersonate-") for h in headers):
+            credentials = _impersonating(credentials, headers)
+        return await self._authenticator.authenticate(credentials)
+
+    async def _respond(self, request: web.BaseRequest, call: Call, answer: Answer) -> web.StreamResponse:
+        now = self._desk.machine.clock.time()
+        if isinstance(answer, One):
+            form = _lenient_form(call) if answer.code >= 400 else form_of(call)
+            return _bytes(request, call, render.one(answer, form, call, now), form, answer.code, answer)
+        if isinstance(answer, Many):
+            return await _list(request, call, answer, now)
+        if isinstance(answer, Watch):
+            return await self._watch(request, call, answer)
+        if isinstance(answer, Text):
+            headers = {**_HEADERS, "Content-Type": answer.content_type, **answer.headers}
+            return web.Response(body=answer.body, status=answer.code, headers=headers)
+        if isinstance(answer, Upgraded):
+            response: web.StreamResponse = answer.response
+            return response
+        return await _chunks(request, call, answer)
+
+    async def _watch(self, request: web.BaseRequest, call: Call, answer: Watch) -> web.StreamResponse:
+        watcher = answer.watcher
+        try:
+            form = form_of(call)
+            if form.media not in (JSON, PROTOBUF):
+                raise statuses.not_acceptable([f"{m};stream=watch" for m in (JSON, PROTOBUF)])
+            media = f"{PROTOBUF};stream=watch" if form.media == PROTOBUF else JSON
+            response = _stream(call, media)
+            await response.prepare(request)
+            await self._pump(request, call, answer, form, response)
+            await response.write_eof()
+        finally:
+            watcher.close()
+        return response
+
+    async def _pump(
+        self, request: web.BaseRequest, call: Call, answer: Watch, form: Form, response: web.StreamResponse
+    ) -> None:
+        """Write events until the deadline, the watcher's or the server's end, or the client's."""
+        watcher, machine, endpoint = answer.watcher, self._desk.machine, answer.endpoint
+        next_mark = machine.clock.monotonic() + BOOKMARK_EVERY
+        while not self.stopping.is_set():
+            left = watcher.deadline - machine.clock.monotonic()
+            items = await watcher.next(max(min(left, _LOOK_EVERY), 0))
+            now = machine.clock.monotonic()
+            if items:
+                stamp = machine.clock.time()
+                await response.write(b"".join([render.frame(endpoint, i, form, call, stamp) for i in items]))
+            over = watcher.closed or now >= watcher.deadline
+            if watcher.bookmarks and not items and (now >= next_mark or over) and not watcher.closed:
+                machine.cache.drain()
+                next_mark = now + BOOKMARK_EVERY
+                mark = Bookmark(machine.cache.revision)
+                await response.write(render.frame(endpoint, mark, form, call, 0.0))
+            if (over and not items) or request.transport is None or request.transport.is_closing():
+                return
+
+
+_HEADERS = {"Cache-Control": "no-cache, private"}
+_NOBODY: Any = None
+
+
+def _impersonating(credentials: Credentials, headers: Any) -> Credentials:
+    """The Impersonate-* headers; extra keys are percent-decoded and lower-cased (authentication/user impersonation)."""
+    extra: dict[str, tuple[str, ...]] = {}
+    for name in headers:
+        lower = name.lower()
+        if lower.startswith("impersonate-extra-"):
+            key = unquote(lower[len("impersonate-extra-") :])
+            extra[key] = tuple(headers.getall(name))
+    return Credentials(
+        credentials.certificate,
+        credentials.authorization,
+        headers.get("Impersonate-User", ""),
+        headers.get("Impersonate-Uid", ""),
+        tuple(headers.getall("Impersonate-Group", ())),
+        extra,
+    )
+
+
+async def _body(request: web.BaseRequest) -> bytes:
+    """The whole body. Raises RequestEntityTooLarge."""
+    length = request.content_length
+    if length is not None and length > LIMIT:
+        raise statuses.too_large(f"limit is {LIMIT}")
+    try:
+        return await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        raise statuses.too_large(f"limit is {LIMIT}") from None
+    except (web.RequestPayloadError, asyncio.IncompleteReadError) as error:
+        raise statuses.bad_request(f"the body could not be read: {error}") from error
+
+
+def _stream(call: Call, media: str) -> web.StreamResponse:
+    response = web.StreamResponse(headers={**_HEADERS, "Content-Type": media})
+    for warning in call.warnings:
+        response.headers.add("Warning", warning_header(warning))
+    return response
+
+
+def _lenient_form(call: Call) -> Form:
+    """The form of a refusal: what the client accepts, JSON where that cannot be told."""
+    try:
+        return form_of(call)
+    except statuses.StatusError:
+        return Form()
+
+
+def _sent(request: web.BaseRequest, call: Call, obj: dict[str, Any], form: Form, code: int) -> web.Response:
+    return _bytes(request, call, render.encode(obj, form), form, code, None)
+
+
+def _bytes(
+    request: web.BaseRequest, call: Call, body: bytes, form: Form, code: int, answer: One | None
+) -> web.Response:
+    response = web.Response(body=body, status=code)
+    headers = response.headers
+    headers["Content-Type"] = form.media
+    headers["Cache-Control"] = "no-cache, private"
+    headers["Audit-Id"] = ids.uuid4()
+    for warning in call.warnings:
+        headers.add("Warning", warning_header(warning))
+    if code in (409, 429, 503, 504) and answer is not None:
+        seconds = (answer.object.get("details") or {}).get("retryAfterSeconds")
+        if seconds:
+            headers["Retry-After"] = str(seconds)
+    return response
+
+
+async def _list(request: web.BaseRequest, call: Call, answer: Many, now: float) -> web.StreamResponse:
+    """A list goes out piece by piece, so that it never exists twice."""
+    form = form_of(call)
+    pieces = render.many(answer, form, call, now)
+    first = next(pieces)
+    second = next(pieces, None)
+    if second is None:
+        return _bytes(request, call, first, form, 200, None)
+    response = _stream(call, form.media)
+    await response.prepare(request)
+    await response.write(first)
+    await response.write(second)
+    for piece in pieces:
+        await response.write(piece)
+    await response.write_eof()
+    return response
+
+
+async def _chunks(request: web.BaseRequest, call: Call, answer: Chunks) -> web.StreamResponse:
+    """A followed stream. Its first chunk is awaited before the status line, so that a refusal can still be one."""
+    source = answer.source
+    try:
+        first = await anext(source, b"")
+    except ApiError as error:
+        return _sent(request, call, error.status, _lenient_form(call), error.code)
+    response = web.StreamResponse(headers={**_HEADERS, "Content-Type": answer.content_type}, status=answer.code)
+    await response.prepare(request)
+    try:
+        if first:
+            await response.write(first)
+        async for chunk in source:
+            await response.write(chunk)
+    except ApiError as error:
+        _log.warning("a log stream broke off", path=call.target.path, error=str(error))
+    finally:
+        await _closed(source)
+    await response.write_eof()
+    return response
+
+
+async def _closed(source: AsyncIterator[bytes]) -> None:
+    close: Callable[[], Awaitable[None]] | None = getattr(source, "aclose", None)
+    if close is not None:
+        await close()

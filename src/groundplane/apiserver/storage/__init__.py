@@ -1,0 +1,1 @@
+"""Objects in the store: keys, the three writes, and what the store's refusals mean for a request."""

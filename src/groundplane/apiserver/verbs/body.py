@@ -1,0 +1,158 @@
+"""A request's body as an object of the kind that the endpoint expects, decoded and checked.
+
+k8s.io/apiserver/pkg/endpoints/handlers/create.go: what cannot be read is 415, 413 or 400 with upstream's sentence.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from groundplane.apiserver import statuses
+from groundplane.apiserver.cache.stored import Object
+from groundplane.apiserver.call import Call
+from groundplane.base import jsonyaml
+from groundplane.kinds import decode as decoding
+from groundplane.kinds import duplicates, protobuf, schema
+
+JSON, YAML, PROTOBUF = "application/json", "application/yaml", "application/vnd.kubernetes.protobuf"
+READABLE = (JSON, YAML, PROTOBUF)
+LIMIT = 3 * 1024 * 1024  # kube-apiserver --max-request-bytes (DefaultMaxRequestBodyBytes)
+_SCHEME = "k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30"
+
+
+def media_type(content_type: str) -> str:
+    """The media type without parameters; an absent Content-Type is JSON (negotiate.go)."""
+    return content_type.partition(";")[0].strip().lower() or JSON
+
+
+def document(call: Call, kind: str) -> Any:
+    """The body as plain values. Raises UnsupportedMediaType, TooLarge, BadRequest."""
+    if call.body_error is not None:
+        raise call.body_error
+    body = call.body
+    if not isinstance(body, bytes):
+        return body
+    media = media_type(call.content_type)
+    if media not in READABLE:
+        raise statuses.unsupported_media(READABLE)
+    try:
+        if media == PROTOBUF:
+            return protobuf.decode(body)
+        return jsonyaml.yaml_loads(body) if media == YAML else jsonyaml.loads(body)
+    except protobuf.ProtobufError as error:
+        raise statuses.bad_request(f"the object provided is unrecognized (must be of type {kind}): {error}") from error
+    except jsonyaml.DecodeError as error:
+        why = f"couldn't get version/kind; json parse error: {_json_error(body)} ({body[:30].hex()}"
+        dots = " ..." if len(body) > 30 else ""
+        raise statuses.bad_request(
+            f"the object provided is unrecognized (must be of type {kind}): {why}{dots})"
+        ) from error
+
+
+def document_of_patch(call: Call) -> Any:
+    """A patch as plain values. Raises BadRequest."""
+    if call.body_error is not None:
+        raise call.body_error
+    if not isinstance(call.body, bytes):
+        return call.body
+    try:
+        if media_type(call.content_type).endswith("yaml"):
+            return jsonyaml.yaml_loads(call.body)
+        return jsonyaml.loads(call.body)
+    except jsonyaml.DecodeError as error:
+        raise statuses.bad_request(f"error decoding patch: {error}") from error
+
+
+def _json_error(body: bytes) -> str:
+    text = body.strip()
+    if not text or text.count(b"{") > text.count(b"}") or text.count(b"[") > text.count(b"]"):
+        return "unexpected end of JSON input"
+    first = text[:1].decode("utf-8", "replace")
+    return f"invalid character '{first}' looking for beginning of value"
+
+
+def read(call: Call, group: str, version: str, kind: str) -> Object:
+    """The body as an object of (group, version, kind). Raises BadRequest."""
+    data = document(call, kind)
+    return typed(call, data, group, version, kind)
+
+
+def typed(call: Call, data: Any, group: str, version: str, kind: str, *, strict_word: str | None = None) -> Object:
+    """Plain values as an object of the kind; unknown fields are refused or warned of, as `fieldValidation` says."""
+    type_ = schema.type_of(group, version, kind)
+    if type_ is None:
+        raise statuses.no_such_resource()
+    api_version = f"{group}/{version}" if group else version
+    if not isinstance(data, dict):
+        given = {"kind": kind, "version": version}
+        raise _cannot(given, kind, f"json: cannot unmarshal {_json_name(data)} into Go value of type {version}.{kind}")
+    _check_kind(data, group, version, kind)
+    try:
+        obj, unknown = decoding.decode(type_, data)
+    except decoding.KindDecodeError as error:
+        raise _cannot({"kind": kind, "version": version}, kind, str(error)) from error
+    unknown = _duplicates(call, data) + unknown
+    if unknown:
+        _unknown(call, unknown, kind, version, strict_word)
+    head: Object = {"kind": kind, "apiVersion": api_version}
+    obj = {**head, **{k: v for k, v in obj.items() if k not in head}}
+    obj.setdefault("metadata", {})
+    return obj
+
+
+def _check_kind(data: Object, group: str, version: str, kind: str) -> None:
+    """The body's own kind and apiVersion, where it gives them, are the endpoint's."""
+    given_kind, given_api = data.get("kind") or kind, data.get("apiVersion")
+    if not isinstance(given_kind, str) or not isinstance(given_api, str | None):
+        wrong = "kind" if not isinstance(given_kind, str) else "apiVersion"
+        why = f"couldn't get version/kind; json parse error: json: cannot unmarshal {_json_name(data[wrong])} "
+        raise statuses.bad_request(
+            f"the object provided is unrecognized (must be of type {kind}): "
+            f"{why}into Go struct field .{wrong} of type string"
+        )
+    given_group, given_version = schema.split_api_version(given_api) if given_api else (group, version)
+    if (given_group, given_version, given_kind) == (group, version, kind):
+        return
+    named = {"kind": given_kind, "version": given_version}
+    if schema.type_of(given_group, given_version, given_kind) is None:
+        api = given_api or (f"{group}/{version}" if group else version)
+        raise _cannot(named, kind, f'no kind "{given_kind}" is registered for version "{api}" in scheme "{_SCHEME}"')
+    if given_kind != kind:
+        internal = group.partition(".")[0] or "core"
+        why = f"converting ({given_version}.{given_kind}) to ({internal}.{kind}): unknown conversion"
+        raise _cannot(named, kind, why)
+    expected = f"{group}/{version}" if group else version
+    raise statuses.bad_request(
+        f"the API version in the data ({given_api}) does not match the expected API version ({expected})"
+    )
+
+
+def _cannot(given: dict[str, str], kind: str, why: str) -> statuses.StatusError:
+    return statuses.bad_request(f'{given["kind"]} in version "{given["version"]}" cannot be handled as a {kind}: {why}')
+
+
+def _json_name(value: Any) -> str:
+    if isinstance(value, bool):
+        return "bool"
+    if isinstance(value, int | float):
+        return "number"
+    return {str: "string", list: "array", dict: "object"}.get(type(value), "null")
+
+
+def _unknown(call: Call, messages: list[str], kind: str, version: str, strict_word: str | None) -> None:
+    directive = call.query.get("fieldValidation") or "Warn"
+    if directive == "Strict":
+        told = f"strict decoding error: {', '.join(messages)}"
+        if strict_word is not None:
+            raise statuses.bad_request(f"{strict_word}{told}")
+        raise _cannot({"kind": kind, "version": version}, kind, told)
+    if directive == "Warn":
+        for message in messages:
+            call.warn(message)
+
+
+def _duplicates(call: Call, data: Any) -> list[str]:
+    """Fields given twice; JSON only, the last one counts."""
+    if not isinstance(call.body, bytes) or call.query.get("fieldValidation") == "Ignore":
+        return []
+    return duplicates.find(call.body, data) if media_type(call.content_type) == JSON else []
