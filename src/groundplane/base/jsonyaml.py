@@ -56,6 +56,14 @@ def yaml_dumps(value: Any) -> str:
     return yaml.dump(value, Dumper=dumper, default_flow_style=False, sort_keys=True, allow_unicode=True, width=2**31)
 
 
+def _key(key: Any) -> str:
+    if isinstance(key, str):
+        return key
+    if key is None or isinstance(key, bool):
+        return {None: "null", True: "true", False: "false"}[key]
+    return str(key)
+
+
 _LOADER: Any = None
 
 
@@ -68,7 +76,9 @@ def _loader() -> Any:
         base = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
         class Loader(base):  # type: ignore[misc, valid-type]
-            pass
+            def construct_mapping(self, node: Any, deep: bool = False) -> dict[str, Any]:
+                # JSON's keys are strings; sigs.k8s.io/yaml writes `on: 1` as `"true": 1`.
+                return {_key(k): v for k, v in super().construct_mapping(node, deep=deep).items()}
 
         # sigs.k8s.io/yaml (go-yaml v2) has no timestamp in JSON: an unquoted date is a string.
         Loader.yaml_implicit_resolvers = {
