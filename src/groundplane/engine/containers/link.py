@@ -1,0 +1,106 @@
+"""The engine's line to its spawner: orders with descriptors, and another spawner when the one there dies."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+from collections.abc import Sequence
+
+from groundplane.base.log import Log
+from groundplane.base.tasks import Tasks
+from groundplane.engine.containers.connection import Connection, close_all
+from groundplane.engine.contract import EngineError
+from groundplane.wire.spawner import VERSION, Hello, Message
+
+_log = Log("engine.spawner")
+_PATIENCE = 10.0  # seconds that a spawner has to answer
+_POLL = 0.01  # seconds between attempts to connect to one that is starting
+
+
+class SpawnerUnavailable(EngineError):
+    """No spawner answers; nothing was started."""
+
+    retry = True
+
+
+class Link:
+    """One connection, kept up. `start` first; orders wait while a spawner is being replaced."""
+
+    def __init__(self, path: str, spawner_argv: Sequence[str] = ()) -> None:
+        """`path` is the spawner's socket; `spawner_argv` starts another one (empty: whoever started it also does)."""
+        self._path = path
+        self._argv = list(spawner_argv)
+        self._connection: Connection | None = None
+        self._ready = asyncio.Event()
+        self._tasks = Tasks("engine.link")
+        self._child = 0
+        self._closing = False
+
+    async def start(self) -> None:
+        """Connect, starting a spawner if none is there. Raises SpawnerUnavailable."""
+        await self._connect()
+
+    async def order(self, message: Message, fds: Sequence[int]) -> None:
+        """Give the spawner an order; its answer comes over the control socket among `fds`, which the caller closes.
+
+        Returning says only that it is on its way: if the spawner dies before it reads, the control socket ends.
+        """
+        try:
+            await asyncio.wait_for(self._ready.wait(), _PATIENCE)
+        except TimeoutError:
+            raise SpawnerUnavailable(f"no spawner answers on {self._path}; is the engine's log saying why?") from None
+        assert self._connection is not None
+        self._connection.send(message, fds)
+        await self._connection.drain()
+
+    async def close(self) -> None:
+        """Disconnect; spawner and containers go on."""
+        self._closing = True
+        await self._tasks.stop()
+        if self._connection is not None:
+            self._connection.close()
+
+    async def _connect(self) -> None:
+        deadline = asyncio.get_running_loop().time() + _PATIENCE
+        started = False
+        while True:
+            try:
+                sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                sock.connect(self._path)  # a local socket: it answers at once
+                break
+            except OSError as error:
+                sock.close()
+                if error.errno not in (errno.ENOENT, errno.ECONNREFUSED):
+                    raise SpawnerUnavailable(f"cannot connect to the spawner on {self._path}: {error}") from error
+            if self._argv and not started:
+                started = True
+                self._start_spawner()
+            if asyncio.get_running_loop().time() > deadline:
+                raise SpawnerUnavailable(f"no spawner answers on {self._path}")
+            await asyncio.sleep(_POLL)
+        self._connection = Connection(sock, self._on_message, self._on_end)
+        self._connection.send(Hello(VERSION, os.getpid()))
+
+    def _start_spawner(self) -> None:
+        if self._child:
+            os.waitpid(self._child, os.WNOHANG)  # the former one, which has died
+        # posix_spawn, because it does not copy this large process as fork would (vfork inside).
+        self._child = os.posix_spawn(self._argv[0], self._argv, os.environ, setsid=True)
+        _log.warning("spawner started by the engine", pid=self._child)
+
+    def _on_message(self, message: Message, fds: list[int]) -> None:
+        close_all(fds)
+        if isinstance(message, Hello):
+            if message.version != VERSION:
+                _log.error("the spawner speaks another version; restart it", theirs=message.version, ours=VERSION)
+                return
+            self._ready.set()
+
+    def _on_end(self) -> None:
+        self._ready.clear()
+        self._connection = None
+        if not self._closing:
+            _log.warning("the spawner has died")
+            self._tasks.start("reconnect", self._connect())
