@@ -1,0 +1,110 @@
+"""One instance of Groundplane on this host: its directories, its owner's lock, its durable roles.
+
+ROOT/owner.lock       flock of the groundd that owns this root; a second one gets a sentence
+ROOT/platform.json    roles and settings chosen with `ground up`, so that a restarted daemon comes back as it was
+ROOT/log/groundd.log  what the daemon says
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from dataclasses import asdict, fields, replace
+from typing import Any
+
+from groundplane.base.errors import ConflictError, GroundError
+from groundplane.base.jsonyaml import DecodeError, dumps_pretty, loads
+from groundplane.base.settings import Settings
+
+ROLES = ("engine", "control-plane", "node")
+ALL_ROLES = ROLES
+
+
+class Instance:
+    """The state of one root. `lock` before anything is changed in it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._lock = -1
+
+    @property
+    def platform_file(self) -> str:
+        return os.path.join(self.settings.root, "platform.json")
+
+    @property
+    def log_file(self) -> str:
+        return os.path.join(self.settings.root, "log", "groundd.log")
+
+    def make_directories(self) -> None:
+        """ROOT (0711: container users must reach their root file systems) and RUN (0755: the socket has its own mode)."""
+        _make(self.settings.root, 0o711)
+        _make(os.path.dirname(self.log_file), 0o750)
+        _make(self.settings.run, 0o755)
+
+    def lock(self) -> None:
+        """Become the owner of the root. Raises ConflictError naming who owns it."""
+        path = os.path.join(self.settings.root, "owner.lock")
+        self._lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.pread(self._lock, 32, 0).decode().strip()
+            os.close(self._lock)
+            self._lock = -1
+            raise ConflictError(
+                f"state root {self.settings.root}: owned by the running groundd with pid {owner};"
+                " use that one, or another --root and --run"
+            ) from None
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, str(os.getpid()).encode(), 0)
+
+    def unlock(self) -> None:
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def roles(self) -> tuple[str, ...]:
+        """The durable roles; the engine is always one."""
+        found = self._read().get("roles") or []
+        return tuple(role for role in ROLES if role == "engine" or role in found)
+
+    def chosen_settings(self) -> Settings:
+        """The settings given to this process, with those that `ground up` made durable beneath them."""
+        defaults, stored = Settings(), self._read().get("settings") or {}
+        names = {f.name for f in fields(Settings)}
+        kept = {
+            name: value
+            for name, value in stored.items()
+            if name in names and getattr(self.settings, name) == getattr(defaults, name)
+        }
+        return replace(self.settings, **kept)
+
+    def save(self, roles: tuple[str, ...]) -> None:
+        """Make roles and today's settings durable."""
+        defaults = Settings()
+        changed = {
+            k: v for k, v in asdict(self.settings).items() if v != getattr(defaults, k) and k not in ("root", "run")
+        }
+        text = dumps_pretty({"roles": list(roles), "settings": changed})
+        temporary = self.platform_file + ".new"
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with open(fd, "wb") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(temporary, self.platform_file)
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            with open(self.platform_file, "rb") as file:
+                document = loads(file.read())
+        except FileNotFoundError:
+            return {}
+        except (OSError, DecodeError) as error:
+            raise GroundError(f"{self.platform_file}: {error}; mend or remove it, and run `ground up` again") from error
+        return document if isinstance(document, dict) else {}
+
+
+def _make(path: str, mode: int) -> None:
+    os.makedirs(path, mode=mode, exist_ok=True)
+    os.chmod(path, mode)
