@@ -36,7 +36,7 @@ class Instance:
         return os.path.join(self.settings.root, "log", "groundd.log")
 
     def make_directories(self) -> None:
-        """ROOT (0711: container users must reach their root file systems) and RUN (0755: the socket has its own mode)."""
+        """ROOT (0711: container users must reach their roots) and RUN (0755: the socket has its own mode)."""
         _make(self.settings.root, 0o711)
         _make(os.path.dirname(self.log_file), 0o750)
         _make(self.settings.run, 0o755)

@@ -224,7 +224,7 @@ def _sentence(entry: _Entry) -> str:
     if entry.subresource:
         text += f' with subresource "{entry.subresource}"'
     if entry.operation == "Update":
-        text += f" using {entry.api_version}" + (f" at {entry.time}" if entry.time else "")
+        text += f" using {entry.api_version}"  # no time: an identity is built without it
     return text
 
 
