@@ -171,3 +171,10 @@ def test_field_sets_are_sets(a: fieldsets.FieldSet, b: fieldsets.FieldSet) -> No
     assert members(fieldsets.intersection(a, b)) == members(a) & members(b)
     if "." not in a:
         assert fieldsets.decode(fieldsets.encode(a)) == a
+
+
+def test_a_missing_key_field_takes_its_declared_default() -> None:
+    service = schema.get_type("core.v1.Service")
+    config = {"metadata": {"name": "s"}, "spec": {"ports": [{"port": 53, "name": "t"}]}}
+    made = apply.apply(service, None, config, by("one"), force=False)
+    assert list(owners(made)["one/Apply"]["f:spec"]["f:ports"]) == ['k:{"port":53,"protocol":"TCP"}']

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from groundplane.base.errors import GroundError
-from groundplane.base.jsonyaml import dumps, loads
+from groundplane.base.jsonyaml import dumps
 from groundplane.kinds.fieldsets import EMPTY, LEAF, FieldSet, element_text, union
 from groundplane.kinds.schema import Type
 
@@ -95,7 +95,14 @@ def _element(node: Type, item: Any, at: str) -> str:
 def _default(element: Type | None, name: str) -> Any:
     """A key's declared default (a port's protocol is TCP), which upstream's element keys fall back to."""
     field = element.fields.get(name) if element is not None else None
-    return loads(field.default) if field is not None and field.default else None
+    if field is None or not field.default:
+        return None
+    match field.kind:
+        case "integer":
+            return int(field.default)
+        case "boolean":
+            return field.default == "true"
+    return field.default
 
 
 def _lenient_elements(node: Type, items: list[Any]) -> dict[str, Any]:
