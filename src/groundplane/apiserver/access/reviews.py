@@ -14,6 +14,7 @@ from groundplane.apiserver.access.contract import (
     Authorizer,
     Decision,
     Object,
+    PolicyRule,
     RuleResolver,
     User,
 )
