@@ -1,0 +1,54 @@
+"""Errors of the engine as Docker's answers: a status and `{"message": …}`."""
+
+from __future__ import annotations
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from groundplane.base.errors import ConflictError, GroundError, NotFoundError, UnavailableError, UsageError
+from groundplane.base.jsonyaml import DecodeError, dumps
+from groundplane.base.log import Log
+from groundplane.engine.contract import BadParameter
+
+_log = Log("dockerapi")
+
+
+class NotOffered(GroundError):
+    """What Docker has and we do not (501). The sentence says what works instead."""
+
+
+def status_of(error: GroundError) -> int:
+    """The HTTP status that Docker gives for such an error (errdefs)."""
+    if isinstance(error, NotFoundError):
+        return 404
+    if isinstance(error, BadParameter | UsageError | DecodeError):
+        return 400
+    if isinstance(error, ConflictError):
+        return 409
+    if isinstance(error, NotOffered):
+        return 501
+    return 503 if isinstance(error, UnavailableError) else 500
+
+
+def answer(status: int, message: str) -> web.Response:
+    return web.Response(status=status, body=dumps({"message": message}) + b"\n", content_type="application/json")
+
+
+@web.middleware
+async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Around every handler. What nobody expected is logged with its traceback and answered without it."""
+    try:
+        return await handler(request)
+    except GroundError as error:
+        return answer(status_of(error), str(error))
+    except web.HTTPNotFound:
+        return answer(404, "page not found")
+    except web.HTTPMethodNotAllowed:
+        return answer(405, "method not allowed")
+    except web.HTTPException as error:
+        return answer(error.status, error.text or error.reason)
+    except ConnectionError:
+        raise  # the client has gone; aiohttp ends the connection quietly
+    except Exception as error:  # noqa: BLE001 because a defect in one request must not end the others
+        _log.exception("request failed", method=request.method, path=request.path)
+        return answer(500, f"internal error: {type(error).__name__}: {error}")

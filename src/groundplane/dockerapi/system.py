@@ -1,0 +1,175 @@
+"""The engine itself: ping, version, info, events, and the networks and volumes that it has none of."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from typing import Any
+
+from aiohttp import web
+
+import groundplane
+from groundplane.base.jsonyaml import dumps
+from groundplane.dockerapi.door import Door, door, json_answer
+from groundplane.dockerapi.query import Filters, filters, labels_match, stamp
+from groundplane.dockerapi.stamps import time_text
+from groundplane.engine.contract import EngineEvent, NoSuchContainer, State
+
+API_VERSION = "1.47"
+MIN_API_VERSION = "1.24"
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+_EVENT_FILTERS = frozenset({"container", "event", "image", "label", "type", "scope", "daemon"})
+
+
+async def ping(request: web.Request) -> web.Response:
+    headers = {
+        "Api-Version": API_VERSION,
+        "Builder-Version": "1",
+        "Cache-Control": "no-cache, no-store, must-revalidate",
+        "Docker-Experimental": "false",
+        "Ostype": "linux",
+        "Pragma": "no-cache",
+        "Swarm": "inactive",
+    }
+    return web.Response(text="" if request.method == "HEAD" else "OK", headers=headers, content_type="text/plain")
+
+
+async def version(request: web.Request) -> web.Response:
+    host = os.uname()
+    details = {
+        "ApiVersion": API_VERSION,
+        "Arch": _ARCHITECTURES.get(host.machine, host.machine),
+        "KernelVersion": host.release,
+        "MinAPIVersion": MIN_API_VERSION,
+        "Os": "linux",
+    }
+    component = {"Name": "Engine", "Version": groundplane.__version__, "Details": details}
+    return json_answer(
+        {
+            "Platform": {"Name": "Groundplane"},
+            "Components": [component],
+            "Version": groundplane.__version__,
+            "GitCommit": "",
+            "GoVersion": "",
+            "BuildTime": "",
+            **details,
+        }
+    )
+
+
+async def info(request: web.Request) -> web.Response:
+    here = door(request)
+    containers = here.engine.containers.list()
+    running = sum(c.state is State.RUNNING for c in containers)
+    host = os.uname()
+    return json_answer(
+        {
+            "ID": hashlib.sha256(os.path.realpath(here.settings.root).encode()).hexdigest()[:32],
+            "Containers": len(containers),
+            "ContainersRunning": running,
+            "ContainersPaused": 0,
+            "ContainersStopped": len(containers) - running,
+            "Images": len(here.engine.images.list()),
+            "Driver": "overlay2",
+            "DriverStatus": None,
+            "Plugins": {"Volume": [], "Network": ["host", "none"], "Authorization": None, "Log": ["json-file"]},
+            **dict.fromkeys(("MemoryLimit", "CpuCfsPeriod", "CpuCfsQuota", "CPUShares", "CPUSet", "PidsLimit"), True),
+            "SwapLimit": False,
+            "IPv4Forwarding": True,
+            "Debug": False,
+            "OomKillDisable": False,
+            "SystemTime": time_text(time.time_ns()),
+            "LoggingDriver": "json-file",
+            "CgroupDriver": "cgroupfs",
+            "CgroupVersion": "2" if os.path.exists("/sys/fs/cgroup/cgroup.controllers") else "1",
+            "KernelVersion": host.release,
+            "OperatingSystem": _operating_system(),
+            "OSType": "linux",
+            "Architecture": host.machine,
+            "NCPU": os.cpu_count() or 1,
+            "MemTotal": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+            "DockerRootDir": here.settings.root,
+            "Name": host.nodename,
+            "Labels": [],
+            "ExperimentalBuild": False,
+            "ServerVersion": groundplane.__version__,
+            "Runtimes": {"ground-runtime": {"path": "ground-runtime"}},
+            "DefaultRuntime": "ground-runtime",
+            "Swarm": {"LocalNodeState": "inactive"},
+            "LiveRestoreEnabled": True,
+            "SecurityOptions": ["name=seccomp,profile=builtin"],
+            "Warnings": None,
+        }
+    )
+
+
+def _operating_system() -> str:
+    try:
+        with open("/etc/os-release", encoding="utf-8") as f:
+            pairs = (line.rstrip("\n").partition("=")[::2] for line in f)
+            return dict(pairs).get("PRETTY_NAME", "Linux").strip('"')
+    except OSError:
+        return "Linux"
+
+
+async def networks(request: web.Request) -> web.Response:
+    empty: dict[str, Any] = {"Scope": "local", "Internal": False, "Containers": {}, "Options": {}, "Labels": {}}
+    return json_answer([{"Name": n, "Id": n, "Driver": d, **empty} for n, d in (("host", "host"), ("none", "null"))])
+
+
+async def volumes(request: web.Request) -> web.Response:
+    return json_answer({"Volumes": [], "Warnings": None})
+
+
+async def events(request: web.Request) -> web.StreamResponse:
+    """Lines of JSON until `until` or until the client leaves. What happened before the request is not kept."""
+    here = door(request)
+    wanted = filters(request, _EVENT_FILTERS)
+    until = stamp(request, "until")
+    response = web.StreamResponse(headers={"Content-Type": "application/json"})
+    stream = here.engine.events()
+    await response.prepare(request)
+    if until and until <= here.clock.time() * 1e9:
+        return response
+    async for event in stream:
+        if until and event.at > until:
+            break
+        document = _event(here, event)
+        if _event_wanted(document, event, wanted):
+            await response.write(dumps(document) + b"\n")
+    return response
+
+
+def _event(here: Door, event: EngineEvent) -> dict[str, Any]:
+    attributes = dict(event.labels)
+    try:
+        found = here.engine.containers.get(event.id)
+        attributes |= {"image": found.spec.image, "name": found.spec.name}
+    except NoSuchContainer:
+        pass  # `destroy` comes after it has gone
+    if event.exit_code is not None:
+        attributes["exitCode"] = str(event.exit_code)
+    return {
+        "status": event.action,
+        "id": event.id,
+        "from": attributes.get("image", ""),
+        "Type": "container",
+        "Action": event.action,
+        "Actor": {"ID": event.id, "Attributes": attributes},
+        "scope": "local",
+        "time": event.at // 1_000_000_000,
+        "timeNano": event.at,
+    }
+
+
+def _event_wanted(document: dict[str, Any], event: EngineEvent, wanted: Filters) -> bool:
+    attributes = document["Actor"]["Attributes"]
+    names = (event.id, event.id[:12], attributes.get("name", ""))
+    return (
+        ("type" not in wanted or "container" in wanted["type"])
+        and ("event" not in wanted or event.action in wanted["event"])
+        and ("container" not in wanted or any(name in wanted["container"] for name in names))
+        and ("image" not in wanted or attributes.get("image") in wanted["image"])
+        and labels_match(event.labels, wanted.get("label", []))
+    )
