@@ -1,0 +1,101 @@
+"""A pod's status from what is observed: phases, conditions, container states, in upstream's words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.unit.node_builders import NOW, container, ended, observed, pod, running
+
+from groundplane.node.status import pod_status
+from groundplane.node.views import Failure, Observed, Verdict
+
+
+def status_of(a_pod: dict[str, Any], seen: Observed) -> dict[str, Any]:
+    return pod_status(a_pod, seen, "192.0.2.1", NOW)
+
+
+PHASES: list[tuple[dict[str, Any], Observed, str]] = [
+    (pod(), observed(), "Pending"),
+    (pod(), observed(running()), "Running"),
+    (pod(), observed(ended(code=1)), "Running"),
+    (pod(restartPolicy="Never"), observed(ended(code=1)), "Failed"),
+    (pod(restartPolicy="Never"), observed(ended(code=0)), "Succeeded"),
+    (pod(restartPolicy="Never"), observed(ended(code=None)), "Failed"),
+    (pod(container("a"), container("b"), restartPolicy="Never"), observed(ended("a"), running("b")), "Running"),
+    (pod(container("a"), container("b")), observed(running("a")), "Pending"),
+    (pod(init=(container("i"),)), observed(running("i")), "Pending"),
+    (pod(init=(container("i"),), restartPolicy="Never"), observed(ended("i", 1)), "Failed"),
+    (pod(init=(container("i"),)), observed(ended("i", 1)), "Pending"),
+]
+
+
+@pytest.mark.parametrize(("a_pod", "seen", "phase"), PHASES)
+def test_phase(a_pod: dict[str, Any], seen: Observed, phase: str) -> None:
+    assert status_of(a_pod, seen)["phase"] == phase
+
+
+def conditions(status: dict[str, Any]) -> dict[str, str]:
+    return {c["type"]: c["status"] for c in status["conditions"]}
+
+
+def test_a_ready_pod() -> None:
+    status = status_of(pod(), observed(running()))
+    assert set(conditions(status).values()) == {"True"}
+    assert status["podIP"] == "10.244.0.5"
+    assert status["hostIPs"] == [{"ip": "192.0.2.1"}]
+    one = status["containerStatuses"][0]
+    assert (one["ready"], one["started"], one["containerID"]) == (True, True, "groundplane://web-0")
+
+
+def test_an_unready_probe_shows_in_both_conditions() -> None:
+    seen = observed(running(), verdicts={"web-0": Verdict(ready=False)})
+    ready = next(c for c in status_of(pod(), seen)["conditions"] if c["type"] == "Ready")
+    assert (ready["status"], ready["reason"]) == ("False", "ContainersNotReady")
+    assert ready["message"] == "containers with unready status: [web]"
+
+
+def test_crash_loop_back_off_in_upstreams_words() -> None:
+    seen = observed(ended(code=3, attempt=2, backoff=2, ago=1))
+    one = status_of(pod(), seen)["containerStatuses"][0]
+    assert one["state"]["waiting"] == {
+        "reason": "CrashLoopBackOff",
+        "message": "back-off 20s restarting failed container=web pod=p_default(u1)",
+    }
+    assert one["lastState"]["terminated"]["exitCode"] == 3
+    assert one["restartCount"] == 2
+
+
+def test_a_missing_image_is_a_waiting_reason() -> None:
+    seen = observed(failures={"web": Failure("ImagePullBackOff", "Back-off pulling", 1.0)})
+    waiting = status_of(pod(), seen)["containerStatuses"][0]["state"]["waiting"]
+    assert waiting == {"reason": "ImagePullBackOff", "message": "Back-off pulling"}
+
+
+def test_transition_times_stay_while_the_status_does() -> None:
+    old = {"type": "Ready", "status": "True", "lastTransitionTime": "2020-01-01T00:00:00Z"}
+    foreign = {"type": "PodScheduled", "status": "True", "lastTransitionTime": "2019-01-01T00:00:00Z"}
+    before = {**pod(), "status": {"conditions": [old, foreign]}}
+    found = {c["type"]: c for c in status_of(before, observed(running()))["conditions"]}
+    assert found["Ready"]["lastTransitionTime"] == "2020-01-01T00:00:00Z"
+    assert found["Initialized"]["lastTransitionTime"] == "2023-11-14T22:13:20Z"
+    assert found["PodScheduled"] == foreign
+
+
+def test_an_end_is_final() -> None:
+    over = {**pod(), "status": {"phase": "Failed", "reason": "Evicted", "message": "m"}}
+    status = status_of(over, observed(ended()))
+    assert (status["phase"], status["reason"]) == ("Failed", "Evicted")
+
+
+def test_a_container_that_vanished_says_so() -> None:
+    terminated = status_of(pod(restartPolicy="Never"), observed(ended(code=None)))["containerStatuses"][0]["state"]
+    assert terminated["terminated"]["reason"] == "ContainerStatusUnknown"
+    assert terminated["terminated"]["exitCode"] == 137
+
+
+def test_init_containers_hold_back_the_condition() -> None:
+    status = status_of(pod(init=(container("i"),)), observed(running("i")))
+    initialized = next(c for c in status["conditions"] if c["type"] == "Initialized")
+    assert (initialized["status"], initialized["message"]) == ("False", "containers with incomplete status: [i]")
+    assert status["containerStatuses"][0]["state"]["waiting"]["reason"] == "PodInitializing"
