@@ -1,0 +1,157 @@
+"""Informers → plans → table.
+
+A change of a Service or of one of its slices makes the Service dirty. An idle loop takes it at once; while a
+transaction is under way further changes gather and go together into the next one. So one change is programmed within a
+millisecond, and a storm costs a transaction per batch, not per change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from groundplane.base.clock import Clock
+from groundplane.base.log import Log
+from groundplane.client.contract import Object
+from groundplane.client.informer import Handler, Informer, InformerFactory
+from groundplane.client.resources import ENDPOINT_SLICES, SERVICES
+from groundplane.dataplane.services.gate import EndpointGate
+from groundplane.dataplane.services.plan import ServicePlan, Slots, plan_service
+from groundplane.dataplane.services.table import ServiceConfig, ServiceTable, is_lost
+from groundplane.kernel.netlink.channel import NetlinkError
+
+T = TypeVar("T")
+_log = Log("dataplane.services")
+
+SERVICE_LABEL = "kubernetes.io/service-name"  # discovery/v1 LabelServiceName
+BY_SERVICE = "dataplane/service"
+_RETRY = 1.0
+_MOST_AT_ONCE = 500  # Services in one transaction, so that the first of a storm is not as late as the last
+
+
+class ServiceLoop:
+    """Keeps this node's table like the cluster says. `run` until cancelled, then `close`; the table stays."""
+
+    def __init__(self, informers: InformerFactory, config: ServiceConfig, node: str, clock: Clock) -> None:
+        self.gate = EndpointGate()
+        self._node = node
+        self._clock = clock
+        self._config = config
+        self._services = informers.informer(SERVICES)
+        self._slices = informers.informer(ENDPOINT_SLICES)
+        self._dirty: dict[str, None] = {}  # in order of arrival
+        self._wake = asyncio.Event()
+        self._ready = asyncio.Event()
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="services")
+        self._table: ServiceTable | None = None
+        index_slices(self._slices)
+        self._services.add_handler(_for_each(lambda service: self._mark(key_of(service))))
+        self._slices.add_handler(_for_each(lambda one: self._mark(service_key_of(one))))
+
+    async def ready(self) -> None:
+        """Return once the table shows the cluster for the first time."""
+        await self._ready.wait()
+
+    async def run(self) -> None:
+        await self._services.synced()
+        await self._slices.synced()
+        table = self._table = await self._do(lambda: ServiceTable(self._config))
+        await self._retrying(lambda: self._reconcile(table))
+        self._ready.set()
+        while True:
+            await self._wake.wait()
+            await self._retrying(lambda: self._apply(table))
+
+    async def close(self) -> None:
+        """Release the socket and the thread."""
+        if self._table is not None:
+            await self._do(self._table.close)
+        self._worker.shutdown()
+
+    async def _retrying(self, step: Callable[[], object]) -> None:
+        while True:
+            try:
+                await step()  # type: ignore[misc]
+                return
+            except NetlinkError as error:
+                _log.warning("the kernel refused the Services; trying again", error=error, seconds=_RETRY)
+            await self._clock.sleep(_RETRY)
+
+    async def _reconcile(self, table: ServiceTable) -> None:
+        remembered = await self._do(table.remembered_slots)
+        self._dirty.clear()
+        self._wake.clear()
+        plans = {key_of(s): self._plan(s, remembered) for s in self._services.cache}
+        before = dict(table.plans)
+        await self._do(lambda: table.reconcile(plans))
+        self._tell(before, plans)
+        _log.info("services are in the kernel", services=len(plans))
+
+    async def _apply(self, table: ServiceTable) -> None:
+        keys = list(self._dirty)[:_MOST_AT_ONCE]
+        for key in keys:
+            del self._dirty[key]
+        if not self._dirty:
+            self._wake.clear()
+        before = {key: table.plans.get(key, ServicePlan()) for key in keys}
+        plans = {key: self._current(key, before[key].backends) for key in keys}
+        try:
+            await self._do(lambda: table.apply(plans))
+        except NetlinkError as error:
+            for key in keys:
+                self._mark(key)
+            if not is_lost(error.errno):
+                raise
+            _log.warning("someone changed our table; making it anew", error=error)
+            await self._reconcile(table)
+            return
+        self._tell(before, plans)
+
+    def _tell(self, before: Mapping[str, ServicePlan], after: Mapping[str, ServicePlan]) -> None:
+        for key in before.keys() | after.keys():
+            nothing = ServicePlan()
+            self.gate.change(before.get(key, nothing).active, after.get(key, nothing).active)
+
+    def _current(self, key: str, before: Slots) -> ServicePlan:
+        namespace, _, name = key.partition("/")
+        service = self._services.cache.get(name, namespace)
+        return self._plan(service, before) if service is not None else ServicePlan()
+
+    def _plan(self, service: Object, before: Slots) -> ServicePlan:
+        slices = self._slices.cache.by_index(BY_SERVICE, key_of(service))
+        return plan_service(service, slices, self._node, before)
+
+    def _mark(self, key: str) -> None:
+        if key:
+            self._dirty[key] = None
+            self._wake.set()
+
+    async def _do(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._worker, work)
+
+
+def key_of(service: Object) -> str:
+    return f"{service['metadata'].get('namespace', '')}/{service['metadata']['name']}"
+
+
+def service_key_of(one: Object) -> str:
+    """The Service that a slice belongs to, "" where it says none."""
+    name = (one["metadata"].get("labels") or {}).get(SERVICE_LABEL)
+    return f"{one['metadata'].get('namespace', '')}/{name}" if name else ""
+
+
+def index_slices(slices: Informer) -> None:
+    """Index slices by their Service; once per informer."""
+    slices.cache.add_index(BY_SERVICE, lambda one: [service_key_of(one)])
+
+
+def _for_each(tell: Callable[[Object], None]) -> Handler:
+    """One call per object; an update that changes the Service of a slice concerns both."""
+
+    def update(old: Object, new: Object) -> None:
+        tell(old)
+        tell(new)
+
+    return Handler(add=tell, update=update, delete=tell)
