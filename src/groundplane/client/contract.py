@@ -12,7 +12,7 @@ new one (`client.objects.replace_in` or dict displays) instead.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -64,9 +64,9 @@ class Stream(Protocol[T_co]):
 
     def __aiter__(self) -> Stream[T_co]: ...
 
-    async def __anext__(self) -> T_co: ...
+    def __anext__(self) -> Awaitable[T_co]: ...
 
-    async def aclose(self) -> None: ...
+    def aclose(self) -> Awaitable[None]: ...
 
 
 class Transport(Protocol):
