@@ -12,7 +12,7 @@ new one (`client.objects.replace_in` or dict displays) instead.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -62,7 +62,7 @@ class WatchEvent:
 class Stream(Protocol[T_co]):
     """What an async generator is: iterate it, and close it early with `aclose` (`contextlib.aclosing`)."""
 
-    def __aiter__(self) -> Stream[T_co]: ...
+    def __aiter__(self) -> AsyncIterator[T_co]: ...
 
     def __anext__(self) -> Awaitable[T_co]: ...
 
