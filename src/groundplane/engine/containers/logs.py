@@ -45,7 +45,7 @@ async def read(path: str, wanted: Wanted) -> AsyncIterator[LogLine]:
 async def follow(
     path: str, wanted: Wanted, running: Callable[[], bool], changed: Callable[[], asyncio.Event]
 ) -> AsyncIterator[LogLine]:
-    """The lines that are there and those to come, until the container has ended (`changed` wakes earlier than a poll)."""
+    """The lines that are there and those to come, until the container has ended (`changed` wakes before a poll)."""
     reader = _Reader(path, wanted)
     try:
         while True:

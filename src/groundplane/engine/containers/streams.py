@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable
 
 from groundplane.engine.containers.connection import Connection, close_all
 from groundplane.engine.containers.supervised import StartFailed
-from groundplane.engine.contract import EngineError
 from groundplane.kernel.calls import process
 from groundplane.kernel.calls.terminals import set_size
 from groundplane.kernel.errors import KernelError
@@ -267,20 +266,12 @@ class ExecStreams:
 
 
 class AttachStreams:
-    """A container's own streams. `connect` is called once it runs; until then input waits."""
+    """A container's own streams, over a connection to its supervisor; before its start, over one that it will get."""
 
     def __init__(self, wait: Callable[[], Awaitable[int]]) -> None:
         self._wait = wait
-        self._connection: Connection | None = None
-        self._connected = asyncio.Event()
         self._chunks = _Chunks(self._pause, self._resume)
-        self._input_ended = False
-
-    def take(self, connection: Connection) -> None:
-        self._connection = connection
-        self._connected.set()
-        if self._input_ended:
-            connection.send(InputEnd())
+        self.connection: Connection | None = None
 
     def on_message(self, message: Message, fds: list[int]) -> None:
         close_all(fds)
@@ -291,37 +282,32 @@ class AttachStreams:
 
     def on_end(self) -> None:
         self._chunks.end()
-        self._connected.set()
 
     def _pause(self) -> None:
-        if self._connection is not None:
-            self._connection.pause()
+        if self.connection is not None:
+            self.connection.pause()
 
     def _resume(self) -> None:
-        if self._connection is not None:
-            self._connection.resume()
+        if self.connection is not None:
+            self.connection.resume()
 
     async def write(self, data: bytes) -> None:
-        await self._connected.wait()
-        if self._connection is None:
-            return
         for at in range(0, len(data), MAX_CHUNK):
-            self._connection.send(Input(data[at : at + MAX_CHUNK]))
-            await self._connection.drain()
+            await self._send(Input(data[at : at + MAX_CHUNK]))
 
     async def close_stdin(self) -> None:
-        self._input_ended = True
-        if self._connection is not None:
-            self._connection.send(InputEnd())
-            await self._connection.drain()
+        await self._send(InputEnd())
+
+    async def resize(self, rows: int, columns: int) -> None:
+        await self._send(Resize(rows, columns))
+
+    async def _send(self, message: Message) -> None:
+        if self.connection is not None:
+            self.connection.send(message)
+            await self.connection.drain()
 
     async def read(self) -> tuple[int, bytes] | None:
         return await self._chunks.get()
-
-    async def resize(self, rows: int, columns: int) -> None:
-        await self._connected.wait()
-        if self._connection is not None:
-            self._connection.send(Resize(rows, columns))
 
     async def wait(self) -> int:
         return await self._wait()
@@ -331,17 +317,10 @@ class AttachStreams:
         await self.close()
 
     async def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        if self.connection is not None:
+            self.connection.close()
+            self.connection = None
         self._chunks.end()
-        self._connected.set()
-
-
-def not_running(name: str) -> EngineError:
-    from groundplane.engine.contract import Conflicting
-
-    return Conflicting(f"container {name} is not running")
 
 
 def _fulfil(future: asyncio.Future[None]) -> None:
