@@ -18,38 +18,47 @@ Life of a container here:
 
 from __future__ import annotations
 
-from groundplane.base.errors import GroundError
+import os
 
-TYPE_CHECKING = False  # `typing` costs 2 ms at import; checkers take any variable of this name for true
+from groundplane.base.errors import GroundError
+from groundplane.kernel.calls.process import CLONE_NEWUSER, pidfd_open
+from groundplane.kernel.cgroups import registry
+from groundplane.oci.runtime import read_config, read_process
+from groundplane.runtime.hooks import HookError, run_all, state_document
+from groundplane.runtime.plan import Host, Plan, compiled, plan_container, plan_exec
+from groundplane.runtime.resources import limits_of
+from groundplane.runtime.stages import outside
+from groundplane.runtime.stages.outside import LaunchError
+from groundplane.runtime.talk import Gone, Talk
+from groundplane.runtime.validate import validate, validate_process
+
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    from groundplane.kernel.cgroups.contract import Groups
+    from groundplane.oci.runtime import Config
 
-class LaunchError(GroundError):
-    """The container or process could not be started; nothing of it is left.
-
-    `exit_code` is the shell's where the program itself is at fault: 127 it does not exist, 126 it cannot be executed;
-    1 for everything else. `str(error)` reads as runc's (`exec: "foo": executable file not found in $PATH`).
-    """
-
-    def __init__(self, message: str, exit_code: int = 1) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
+__all__ = ["Created", "LaunchError", "create", "delete", "exec_process"]
 
 
 class Created:
     """A process that is set up completely and waits for `start()` before it executes its program.
 
     `pid` is the caller's child on the host; `pidfd` polls readable once it has ended (the caller owns and closes it);
-    `console_fd` is the master side of its terminal, or -1 (the caller owns and closes it).
+    `console_fd` is the master side of its terminal, or -1 (the caller owns and closes it). `warnings` are sentences
+    about what was asked for and this host cannot deliver (a controller, a capability).
     """
 
-    __slots__ = ("_talk", "console_fd", "pid", "pidfd")
+    __slots__ = ("_child", "console_fd", "pid", "pidfd", "warnings")
 
-    pid: int
-    pidfd: int
-    console_fd: int
+    def __init__(self, child: outside.Child, warnings: Sequence[str]) -> None:
+        self._child = child
+        self.pid = child.pid
+        self.pidfd = child.pidfd
+        self.console_fd = child.console_fd
+        self.warnings = tuple(warnings)
 
     def start(self) -> None:
         """Let it execute its program; returns once the execve(2) has succeeded.
@@ -57,11 +66,53 @@ class Created:
         Raises LaunchError (code 126 or 127) when it fails: the child has then been reaped and `pidfd` and `console_fd`
         are closed; the cgroup is left to `delete`.
         """
-        raise NotImplementedError
+        talk = self._child.talk
+        talk.say("start")
+        try:
+            _, text = talk.hear()  # only `error` comes here
+        except Gone:
+            talk.close()
+            return
+        self.abort()
+        raise outside.launch_error(text)
 
     def abort(self) -> None:
         """Kill and reap the waiting process and close `pidfd` and `console_fd`. The cgroup is left to `delete`."""
-        raise NotImplementedError
+        self._child.end()
+        self.pidfd = self.console_fd = -1
+
+    def detach(self) -> None:
+        """Leave it waiting at its gate (`create` of the command line); `pidfd` and `console_fd` stay the caller's."""
+        self._child.talk.close()
+
+
+class _HostOnce:
+    """What does not change while this process lives, looked up at the first launch."""
+
+    __slots__ = ("_groups", "_host")
+
+    def __init__(self) -> None:
+        self._groups: Groups | None = None
+        self._host: Host | None = None
+
+    def groups(self) -> Groups:
+        if self._groups is None:
+            self._groups = registry.detect()
+        return self._groups
+
+    def host(self) -> Host:
+        if self._host is None:
+            self._host = Host.look()
+        return self._host
+
+
+_once = _HostOnce()
+
+
+def prepare() -> None:
+    """Look up what launches need to know of the host. Optional: a process that forks launchers calls it before."""
+    _once.groups()
+    _once.host()
 
 
 def create(
@@ -73,6 +124,8 @@ def create(
     cgroup: str,
     console: bool = False,
     keep_fds: Sequence[int] = (),
+    keyring: bool = True,
+    gate: tuple[int, int] | None = None,
 ) -> Created:
     """Make the container that the OCI document `config` describes, up to the point before its program runs.
 
@@ -81,11 +134,93 @@ def create(
     the container; `console_fd` is then its master). `cgroup` is a path below each hierarchy's root, made here with the
     limits of `linux.resources` (its parents too); empty: the caller's own cgroups. It may exist already if it has no
     process in it. `keep_fds` become the container's descriptors 3, 4, … in this order; nothing else is inherited.
+    `keyring` gives it a session keyring of its own. `gate` are descriptors to read `start` from and to answer on, for
+    a caller that ends before.
 
     Hooks prestart, createRuntime and createContainer have run when it returns. Raises LaunchError; the process, its
     mounts and the cgroup are then gone.
     """
-    raise NotImplementedError
+    try:
+        document = read_config(config)
+        validate(document)
+        seccomp = compiled(document.linux.seccomp)
+        groups = _once.groups()
+        assert document.root is not None
+        plan = plan_container(
+            document,
+            _once.host(),
+            id=id,
+            bundle=bundle,
+            root=_root(bundle, document.root.path),
+            views=groups.views(cgroup) if cgroup else (),
+            console=console,
+            keyring=keyring,
+            seccomp=seccomp,
+        )
+    except GroundError as error:
+        raise LaunchError(str(error), error.exit_code) from error
+    descriptors = outside.Descriptors(stdio, keep_fds, gate=Talk(*gate) if gate else None)
+    try:
+        return _create(document, plan, groups, descriptors, bundle=bundle, id=id, cgroup=cgroup)
+    except BaseException as error:
+        if cgroup:
+            _remove_cgroup(groups, cgroup)
+        if isinstance(error, GroundError) and not isinstance(error, LaunchError):
+            raise LaunchError(str(error)) from error
+        raise
+
+
+def _create(
+    config: Config,
+    plan: Plan,
+    groups: Groups,
+    descriptors: outside.Descriptors,
+    *,
+    bundle: str,
+    id: str,
+    cgroup: str,
+) -> Created:
+    cgroup_fd = -1
+    warnings = plan.warnings
+    if cgroup:
+        if groups.exists(cgroup) and groups.processes(cgroup):
+            raise LaunchError(f"cgroup {cgroup} is not empty: another container uses it")
+        groups.create(cgroup)
+        warnings += groups.set(cgroup, limits_of(config.linux.resources))
+        if groups.layout == "v2":
+            cgroup_fd = groups.clone_fd(cgroup)
+    assert config.process is not None
+    try:
+        child = outside.clone(plan, descriptors, _time_offsets(config), cgroup_fd)
+    finally:
+        if cgroup_fd >= 0:
+            os.close(cgroup_fd)
+    try:
+        if plan.clone_flags & CLONE_NEWUSER:
+            outside.map_ids(child, config.linux.uid_mappings, config.linux.gid_mappings)
+        outside.attach(child, groups, cgroup if groups.layout != "v2" else "")
+        outside.await_ready(child, config.process, config, id, bundle)
+    except BaseException:
+        child.end()
+        raise
+    return Created(child, warnings + child.warnings)
+
+
+def _root(bundle: str, path: str) -> str:
+    root = path if path.startswith("/") else f"{bundle}/{path}"
+    if not os.path.isdir(root):
+        raise LaunchError(f"rootfs path {root}: no such directory")
+    return os.path.realpath(root)
+
+
+def _time_offsets(config: Config) -> list[str]:
+    """Lines for /proc/PID/timens_offsets (time_namespaces(7))."""
+    return [f"{clock} {o.secs} {o.nanosecs}" for clock, o in config.linux.time_offsets.items()]
+
+
+def _remove_cgroup(groups: Groups, cgroup: str) -> None:
+    groups.kill(cgroup)
+    groups.remove(cgroup)
 
 
 def exec_process(
@@ -101,16 +236,75 @@ def exec_process(
     """Make a process beside the container's init `pid`, in all its namespaces, up to the point before its program runs.
 
     `process` is an OCI `process` object (user, capabilities, rlimits, … are its own); `seccomp` is the container's
-    `linux.seccomp`. `cgroup` is the container's, as given to `create`; empty: init's, read from /proc. The rest is as
+    `linux.seccomp`. `cgroup` is the container's, as given to `create`; empty: the caller's own cgroups. The rest is as
     in `create`. Raises LaunchError.
     """
-    raise NotImplementedError
+    pidfd = -1
+    try:
+        document = read_process(process)
+        validate_process(document)
+        profile = read_config({"ociVersion": "1.2.0", "linux": {"seccomp": seccomp}}).linux.seccomp
+        groups = _once.groups()
+        pidfd = pidfd_open(pid)
+        flags, parent = outside.namespaces_of(pid)
+        descriptors = [pidfd]
+        plan = plan_exec(
+            document,
+            _once.host(),
+            descriptors=descriptors,
+            flags=flags,
+            console=console,
+            seccomp=compiled(profile),
+        )
+        plan.parent_namespaces = parent
+        child = outside.clone(plan, outside.Descriptors(stdio, keep_fds, descriptors))
+        try:
+            outside.attach(child, groups, cgroup)
+            outside.await_ready(child, document, None, "", "")
+        except BaseException:
+            child.end()
+            raise
+        return Created(child, plan.warnings + child.warnings)
+    except LaunchError:
+        raise
+    except GroundError as error:
+        raise LaunchError(str(error), error.exit_code) from error
+    finally:
+        if pidfd >= 0:
+            os.close(pidfd)
 
 
-def delete(config: dict[str, Any], *, bundle: str, id: str, cgroup: str) -> None:
+def delete(config: dict[str, Any], *, bundle: str, id: str, cgroup: str) -> list[str]:
     """Clear up after the container's init has ended: kill what is left in its cgroup, remove it, run poststop hooks.
 
-    Idempotent. A failing poststop hook is logged, never raised (runtime-spec, config: Poststop). Raises KernelError
-    when the cgroup cannot be removed.
+    Idempotent, but for the hooks. A failing poststop hook does not fail it (runtime-spec, config.md: Poststop): its
+    sentence is returned. Raises KernelError when the cgroup cannot be removed.
     """
-    raise NotImplementedError
+    if cgroup:
+        _remove_cgroup(_once.groups(), cgroup)
+    if not (config.get("hooks") or {}).get("poststop"):
+        return []
+    document = read_config(config)
+    state = state_document(id, "stopped", 0, bundle, document.annotations)
+    failures = []
+    for hook in document.hooks.poststop:
+        try:
+            run_all("poststop", [hook], state)
+        except HookError as error:
+            failures.append(str(error))
+    return failures
+
+
+def run_poststart(config: dict[str, Any], *, bundle: str, id: str, pid: int) -> list[str]:
+    """Run poststart hooks; called once `start()` has returned. Failures do not end the container: their sentences."""
+    if not (config.get("hooks") or {}).get("poststart"):
+        return []
+    document = read_config(config)
+    state = state_document(id, "running", pid, bundle, document.annotations)
+    failures = []
+    for hook in document.hooks.poststart:
+        try:
+            run_all("poststart", [hook], state)
+        except HookError as error:
+            failures.append(str(error))
+    return failures

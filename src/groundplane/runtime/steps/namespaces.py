@@ -70,18 +70,20 @@ class JoinNamespaces(Step):
 class JoinProcess(Step):
     """Enter the namespaces of a container's init, all at once: either every one or none (setns(2), pidfd, ≥ 5.8)."""
 
-    __slots__ = ("flags", "pidfd")
+    __slots__ = ("descriptors", "flags")
 
-    def __init__(self, pidfd: int, flags: int) -> None:
-        self.pidfd = pidfd
+    def __init__(self, descriptors: list[int], flags: int) -> None:
+        self.descriptors = descriptors  # the pidfd alone, by the number it has once descriptors have been arranged
         self.flags = flags
 
     def describe(self) -> str:
         return "joining the container's namespaces"
 
     def apply(self, at: Inside) -> None:
-        p.setns(self.pidfd, self.flags, "the container's init")
-        os.close(self.pidfd)
+        (pidfd,) = self.descriptors
+        if self.flags:
+            p.setns(pidfd, self.flags, "the container's init")
+        os.close(pidfd)
         if self.flags & p.CLONE_NEWUSER:
             become_root()
         os.chdir("/")

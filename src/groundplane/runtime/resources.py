@@ -1,0 +1,88 @@
+"""OCI's `linux.resources` as the kernel dictionary's plain limits."""
+
+from __future__ import annotations
+
+from groundplane.kernel.cgroups.contract import DeviceRule, Limits
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from groundplane.oci.runtime_linux import Resources
+
+
+def _rule(allow: bool, kind: str, major: int | None, minor: int | None, access: str) -> DeviceRule:
+    return DeviceRule(allow=allow, kind=kind, major=major, minor=minor, access=access)
+
+
+_DENY_ALL = _rule(False, "a", None, None, "rwm")
+
+# What every container may use, whatever its document says, so that the nodes it always has work (config-linux.md,
+# "Default Devices"; runc's list): making nodes, null, zero, full, random, urandom, tty, console, ptmx, pts.
+_ALWAYS = (
+    _rule(True, "c", None, None, "m"),
+    _rule(True, "b", None, None, "m"),
+    _rule(True, "c", 1, 3, "rwm"),
+    _rule(True, "c", 1, 5, "rwm"),
+    _rule(True, "c", 1, 7, "rwm"),
+    _rule(True, "c", 1, 8, "rwm"),
+    _rule(True, "c", 1, 9, "rwm"),
+    _rule(True, "c", 5, 0, "rwm"),
+    _rule(True, "c", 5, 1, "rwm"),
+    _rule(True, "c", 5, 2, "rwm"),
+    _rule(True, "c", 136, None, "rwm"),
+)
+
+
+def limits_of(resources: Resources | None) -> Limits:
+    """Everything denied first, then the document's device rules in order, then those of every container."""
+    limits = Limits(devices=_device_rules(resources))
+    if resources is None:
+        return limits
+    if (memory := resources.memory) is not None:
+        limits.memory = memory.limit
+        limits.memory_reservation = memory.reservation
+        limits.memory_swap = memory.swap
+        limits.swappiness = memory.swappiness
+        limits.oom_kill_disable = memory.disable_oom_killer
+    if (cpu := resources.cpu) is not None:
+        limits.cpu_shares = cpu.shares
+        limits.cpu_quota = cpu.quota
+        limits.cpu_period = cpu.period
+        limits.cpu_burst = cpu.burst
+        limits.cpu_rt_runtime = cpu.realtime_runtime
+        limits.cpu_rt_period = cpu.realtime_period
+        limits.cpuset_cpus = cpu.cpus or None
+        limits.cpuset_mems = cpu.mems or None
+        limits.cpu_idle = cpu.idle
+    limits.pids = resources.pids_limit
+    if (block := resources.block_io) is not None:
+        limits.blkio_weight = block.weight
+        limits.blkio_leaf_weight = block.leaf_weight
+        limits.blkio_throttle = [
+            (name, t.major, t.minor, t.rate)
+            for name, throttles in (
+                ("read_bps", block.read_bps),
+                ("write_bps", block.write_bps),
+                ("read_iops", block.read_iops),
+                ("write_iops", block.write_iops),
+            )
+            for t in throttles
+        ]
+    limits.hugetlb = [(one.page_size, one.limit) for one in resources.hugepage_limits]
+    if (network := resources.network) is not None:
+        limits.net_classid = network.class_id
+        limits.net_priorities = [(one.name, one.priority) for one in network.priorities]
+    limits.unified = resources.unified or None
+    return limits
+
+
+def _device_rules(resources: Resources | None) -> list[DeviceRule]:
+    rules = [_DENY_ALL]
+    for rule in resources.devices if resources else ():
+        major = None if rule.major is None or rule.major < 0 else rule.major
+        minor = None if rule.minor is None or rule.minor < 0 else rule.minor
+        access = rule.access or "rwm"
+        everything = rule.type == "a" and major is None and minor is None and set(access) == set("rwm")
+        # To v1's kernel `a` means everything, whatever numbers follow; both kinds by themselves mean what was written.
+        kinds = rule.type if everything or rule.type != "a" else "bc"
+        rules += [_rule(rule.allow, kind, major, minor, access) for kind in kinds]
+    return [*rules, *_ALWAYS]

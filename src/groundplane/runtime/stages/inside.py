@@ -1,0 +1,135 @@
+"""The inside stage: the new process, from its first instruction to the container's program. It never returns.
+
+It is a copy of the caller, so the first thing it does is to forget: descriptors that are not the container's are
+closed before any namespace is entered (CVE-2024-21626: one leaked directory descriptor is the whole host), and
+PR_SET_DUMPABLE 0 keeps the container's other processes from looking into this one through /proc while it still has
+rights that they have not (CVE-2016-9962).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import gc
+import os
+
+from groundplane.base.errors import GroundError
+from groundplane.kernel.calls import process as p
+from groundplane.runtime.program import ProgramError, exec_error, look_path
+from groundplane.runtime.steps.base import Inside
+from groundplane.runtime.talk import Gone, Talk
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from groundplane.runtime.plan import Plan
+
+# What Go's runtimes and shells assume where the document has no PATH.
+_DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def run(
+    plan: Plan, talk: Talk, stdio: Sequence[int], keep_fds: Sequence[int], extra: list[int], gate: Talk | None
+) -> None:
+    """Walk the plan's steps, wait for `start`, execute; ends the process in every case.
+
+    `extra` are descriptors that steps own; `gate` takes the place of `talk` once ready.
+    """
+    try:
+        gc.disable()
+        p.set_dumpable(0)
+        p.set_name("ground:inside")
+        talk, gate = _arrange_descriptors(talk, stdio, keep_fds, extra, gate)
+        _walk(plan, talk, gate)
+    except Gone:
+        pass  # nobody waits for us any more
+    except BaseException as error:  # noqa: BLE001 because nothing may escape into the copied caller
+        talk.say("error", f"1 {type(error).__name__}: {error}")
+    finally:
+        os._exit(1)
+
+
+def _walk(plan: Plan, talk: Talk, gate: Talk | None) -> None:
+    at = Inside(talk)
+    for step in plan.steps:
+        try:
+            step.apply(at)
+        except GroundError as error:
+            talk.say("error", f"1 error during container init: error {step.describe()}: {error}")
+            os._exit(1)
+        except OSError as error:
+            talk.say("error", f"1 error during container init: error {step.describe()}: {_os_words(error)}")
+            os._exit(1)
+    environment = plan.environment
+    if "HOME" not in environment:
+        environment["HOME"] = _home(os.getuid())
+    try:
+        path = look_path(plan.args[0], environment.get("PATH", _DEFAULT_PATH))
+    except ProgramError as error:
+        talk.say("error", f"{error.exit_code} {error}")
+        os._exit(1)
+    at.wait_attached()
+    talk.say("ready")
+    if gate is not None:
+        talk.close()
+        talk = gate
+    at.talk = talk
+    at.hear("start")
+    if plan.start_hooks is not None:
+        try:
+            plan.start_hooks.apply(at)
+        except GroundError as error:
+            talk.say("error", f"1 {error}")
+            os._exit(1)
+    try:
+        os.execve(path, list(plan.args), environment)
+    except OSError as error:
+        failure = exec_error(path, error)
+        talk.say("error", f"{failure.exit_code} {failure}")
+    os._exit(1)
+
+
+def _os_words(error: OSError) -> str:
+    where = f" {error.filename}" if error.filename else ""
+    return f"{os.strerror(error.errno or 0).lower()}{where}"
+
+
+def _arrange_descriptors(
+    talk: Talk, stdio: Sequence[int], keep_fds: Sequence[int], extra: list[int], gate: Talk | None
+) -> tuple[Talk, Talk | None]:
+    """0, 1, 2 and 3… become the container's; ours move above them, close-on-exec; everything else is closed.
+
+    `extra` is changed in place to the new numbers, which the steps that own them read later.
+    """
+    wanted = [*stdio, *keep_fds]
+    base = len(wanted)
+
+    def lift(fd: int) -> int:
+        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, base)
+
+    lifted = [lift(fd) for fd in wanted]
+    moved = lift(talk.read_fd)
+    talk = Talk(moved, moved)
+    extra[:] = [lift(fd) for fd in extra]
+    if gate is not None:
+        gate = Talk(lift(gate.read_fd), lift(gate.write_fd))
+    for number, fd in enumerate(lifted):
+        os.dup2(fd, number)
+    keep = {*range(base), moved, *extra}
+    if gate is not None:
+        keep |= {gate.read_fd, gate.write_fd}
+    p.close_all_but(keep)
+    return talk, gate
+
+
+def _home(uid: int) -> str:
+    """The user's home directory from the container's /etc/passwd; `/` where it is not listed (as runc)."""
+    try:
+        with open("/etc/passwd", encoding="utf-8", errors="replace") as file:
+            for line in file:
+                fields = line.rstrip("\n").split(":")
+                if len(fields) >= 6 and fields[2] == str(uid):
+                    return fields[5] or "/"
+    except OSError:
+        pass
+    return "/"

@@ -1,0 +1,216 @@
+"""The outside stage: the caller's part of a launch, from the clone to `ready`."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from groundplane.base.errors import GroundError
+from groundplane.kernel.calls import process as p
+from groundplane.kernel.calls.files import write_text
+from groundplane.kernel.calls.rlimits import prlimit
+from groundplane.kernel.errors import KernelError
+from groundplane.runtime.hooks import run_all, state_document
+from groundplane.runtime.stages import inside
+from groundplane.runtime.steps.namespaces import FLAGS, PROC_NAMES
+from groundplane.runtime.talk import Gone, Talk, pair
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from groundplane.kernel.cgroups.contract import Groups
+    from groundplane.oci.runtime import Config, Process
+    from groundplane.oci.runtime_linux import IdMapping
+    from groundplane.runtime.plan import Plan
+
+
+class LaunchError(GroundError):
+    """The container or process could not be started; nothing of it is left.
+
+    `exit_code` is the shell's where the program itself is at fault: 127 it does not exist, 126 it cannot be executed;
+    1 for everything else. `str(error)` reads as runc's (`exec: "foo": executable file not found in $PATH`).
+    """
+
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class Child:
+    """The new process as outside sees it."""
+
+    __slots__ = ("console_fd", "pid", "pidfd", "talk", "warnings")
+
+    def __init__(self, pid: int, pidfd: int, talk: Talk) -> None:
+        self.pid = pid
+        self.pidfd = pidfd
+        self.talk = talk
+        self.console_fd = -1
+        self.warnings: list[str] = []
+
+    def end(self) -> None:
+        """Kill and reap it, and close what is left of it."""
+        self.talk.close()
+        if self.console_fd >= 0:
+            os.close(self.console_fd)
+            self.console_fd = -1
+        if self.pidfd >= 0:
+            try:
+                p.pidfd_send_signal(self.pidfd, 9)
+            except KernelError as error:
+                if error.errno != errno.ESRCH:
+                    raise
+            try:
+                os.waitpid(self.pid, 0)
+            except ChildProcessError:
+                pass  # SIGCHLD is ignored here, or somebody reaped it
+            os.close(self.pidfd)
+            self.pidfd = -1
+
+
+class Descriptors:
+    """What the new process gets of our descriptors: its own, those of steps, and the gate for `start`."""
+
+    __slots__ = ("extra", "gate", "keep", "stdio")
+
+    def __init__(
+        self, stdio: Sequence[int], keep: Sequence[int] = (), extra: list[int] | None = None, gate: Talk | None = None
+    ) -> None:
+        self.stdio = stdio
+        self.keep = keep
+        self.extra = extra if extra is not None else []
+        self.gate = gate
+
+
+def clone(plan: Plan, descriptors: Descriptors, offsets: Sequence[str] = (), cgroup_fd: int = -1) -> Child:
+    """Make the process and let it walk its plan. Raises KernelError."""
+    ours, theirs = pair()
+    try:
+        restore = _choose_for_children(plan.parent_namespaces, offsets)
+        try:
+            pid, pidfd = p.clone3(plan.clone_flags, cgroup_fd)
+        except KernelError:
+            _restore(restore)
+            raise
+    except KernelError:
+        ours.close()
+        theirs.close()
+        raise
+    if pid == 0:
+        inside.run(plan, theirs, descriptors.stdio, descriptors.keep, descriptors.extra, descriptors.gate)
+    _restore(restore)
+    theirs.close()
+    return Child(pid, pidfd, ours)
+
+
+def _choose_for_children(chosen: Sequence[tuple[str, str]], offsets: Sequence[str]) -> list[tuple[int, int]]:
+    """Enter the namespaces that our next child shall start in; returns (descriptor, flag) to go back.
+
+    setns(2) and unshare(2) into PID and time namespaces concern children only (pid_namespaces(7), time_namespaces(7)).
+    The others are entered here, for the length of one clone, when the child gets a new user namespace, from inside
+    which it could not enter them any more.
+    """
+    restore = []
+    for kind, path in chosen:
+        flag = FLAGS[kind]
+        own = os.open(f"/proc/self/ns/{PROC_NAMES.get(kind, kind)}", os.O_RDONLY | os.O_CLOEXEC)
+        restore.append((own, flag))
+        try:
+            if path:
+                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    p.setns(fd, flag, path)
+                finally:
+                    os.close(fd)
+            else:
+                p.unshare(flag)
+                for line in offsets:  # before the first process enters it (time_namespaces(7))
+                    write_text("/proc/self/timens_offsets", line)
+        except OSError as error:
+            _restore(restore)
+            raise KernelError.of("open", error, path) from error
+        except KernelError:
+            _restore(restore)
+            raise
+    return restore
+
+
+def _restore(chosen: list[tuple[int, int]]) -> None:
+    for fd, flag in chosen:
+        p.setns(fd, flag, "our own namespace")
+        os.close(fd)
+
+
+def map_ids(child: Child, uids: Sequence[IdMapping], gids: Sequence[IdMapping]) -> None:
+    """Write the new user namespace's mappings (user_namespaces(7)) and say so."""
+    for file, mappings in (("uid_map", uids), ("gid_map", gids)):
+        lines = "".join([f"{m.container_id} {m.host_id} {m.size}\n" for m in mappings])
+        write_text(f"/proc/{child.pid}/{file}", lines)
+    child.talk.say("mapped")
+
+
+def attach(child: Child, groups: Groups, cgroup: str) -> None:
+    """Put it into its cgroups, while it is busy with its mounts, and say so."""
+    if cgroup:
+        groups.attach(cgroup, child.pid)
+    child.talk.say("attached")
+
+
+def await_ready(child: Child, process: Process, config: Config | None, id: str, bundle: str) -> None:
+    """Serve what inside asks for until it is ready; then set what only we may set. Raises LaunchError, KernelError."""
+    while True:
+        try:
+            word, text, fd = child.talk.hear_with_fd()
+        except Gone:
+            raise LaunchError("the container's first process ended before it was ready") from None
+        if fd >= 0:
+            child.console_fd = fd
+        if word == "ready":
+            break
+        if word == "error":
+            raise launch_error(text)
+        if word == "warning":
+            child.warnings.append(text)
+        elif word == "hooks" and config is not None:
+            state = state_document(id, "creating", child.pid, bundle, config.annotations)
+            run_all("prestart", config.hooks.prestart, state)
+            run_all("createRuntime", config.hooks.create_runtime, state)
+            child.talk.say("go")
+    _set_limits(child.pid, process)
+
+
+def launch_error(text: str) -> LaunchError:
+    """What inside said, `CODE SENTENCE`, as an error."""
+    code, _, sentence = text.partition(" ")
+    return LaunchError(sentence, int(code))
+
+
+def _set_limits(pid: int, process: Process) -> None:
+    """rlimits and oom_score_adj: raising them needs rights over the host's user namespace, which inside may lack."""
+    for limit in process.rlimits:
+        try:
+            prlimit(pid, limit.type, limit.soft, limit.hard)
+        except KernelError as error:
+            raise LaunchError(f"error setting rlimits for container: error setting rlimit type: {error}") from None
+    if process.oom_score_adj is not None:
+        write_text(f"/proc/{pid}/oom_score_adj", str(process.oom_score_adj))
+
+
+def namespaces_of(pid: int) -> tuple[int, list[tuple[str, str]]]:
+    """In which namespaces `pid` differs from us, as flags, and (type, path) of those that a parent must choose."""
+    flags = 0
+    parent = []
+    for kind, flag in FLAGS.items():
+        theirs = f"/proc/{pid}/ns/{PROC_NAMES.get(kind, kind)}"
+        try:
+            if os.path.samestat(os.stat(theirs), os.stat(f"/proc/self/ns/{PROC_NAMES.get(kind, kind)}")):
+                continue
+        except FileNotFoundError:
+            if kind == "time":  # Linux ≥ 5.6
+                continue
+            raise LaunchError(f"process {pid} does not exist") from None
+        flags |= flag
+        if kind in ("pid", "time"):
+            parent.append((kind, theirs))
+    return flags, parent

@@ -1,0 +1,124 @@
+"""What makes sense together in a document whose types are right; the sentences are runc's where it has one."""
+
+from __future__ import annotations
+
+import os
+
+from groundplane.base.errors import GroundError
+from groundplane.kernel.calls.rlimits import RESOURCES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from groundplane.oci.runtime import Config, Process
+
+_PROPAGATIONS = ("", "shared", "slave", "private", "unbindable", "rshared", "rslave", "rprivate", "runbindable")
+
+# sysctls that belong to an IPC namespace (ipc_namespaces(7)); fs.mqueue.* and net.* are by prefix.
+_IPC_SYSCTLS = {
+    "kernel.msgmax",
+    "kernel.msgmnb",
+    "kernel.msgmni",
+    "kernel.sem",
+    "kernel.shmall",
+    "kernel.shmmax",
+    "kernel.shmmni",
+    "kernel.shm_rmid_forced",
+}
+
+
+class BadConfig(GroundError):
+    """The document contradicts itself, or asks for something that this runtime or this host does not offer."""
+
+
+def validate(config: Config) -> None:
+    """Raises BadConfig."""
+    if not config.oci_version.startswith("1."):
+        raise BadConfig(f"unsupported ociVersion {config.oci_version!r}: this runtime follows runtime-spec 1.x")
+    if config.root is None:
+        raise BadConfig("config.json: root must be specified")
+    if config.process is None:
+        raise BadConfig("process property must not be empty")
+    validate_process(config.process)
+    kinds = _validate_namespaces(config)
+    if "mount" not in kinds:
+        raise BadConfig("linux.namespaces: a mount namespace is needed to give the container a root of its own")
+    if (config.hostname or config.domainname) and "uts" not in kinds:
+        what = "hostname" if config.hostname else "domainname"
+        raise BadConfig(f"unable to set {what} without a private UTS namespace")
+    _validate_sysctls(config, kinds)
+    linux = config.linux
+    if linux.rootfs_propagation not in _PROPAGATIONS:
+        raise BadConfig(f"rootfsPropagation={linux.rootfs_propagation} is not supported")
+    if linux.intel_rdt:
+        raise BadConfig("intelRdt is specified in config, but Intel RDT is not supported by this runtime")
+    if linux.personality and linux.personality.domain not in ("LINUX", "LINUX32"):
+        raise BadConfig(f"invalid personality domain {linux.personality.domain}")
+    for path in (*linux.masked_paths, *linux.readonly_paths):
+        if not path.startswith("/"):
+            raise BadConfig(f"{path}: masked and read-only paths must be absolute")
+    if linux.mount_label:
+        raise BadConfig("selinux label is specified in config, but selinux is disabled or not supported")
+
+
+def validate_process(process: Process) -> None:
+    """Raises BadConfig."""
+    if not process.args:
+        raise BadConfig("args must not be empty")
+    if not process.cwd:
+        raise BadConfig("Cwd property must not be empty")
+    if not process.cwd.startswith("/"):
+        raise BadConfig("Cwd must be an absolute path")
+    seen = set()
+    for limit in process.rlimits:
+        if limit.type not in RESOURCES:
+            raise BadConfig(f"invalid rlimit type: {limit.type}")
+        if limit.type in seen:
+            raise BadConfig(f"rlimit {limit.type} is given twice")
+        seen.add(limit.type)
+    if process.selinux_label and not os.path.isdir("/sys/fs/selinux"):
+        raise BadConfig("selinux label is specified in config, but selinux is disabled or not supported")
+    if process.apparmor_profile and not os.path.isdir("/sys/kernel/security/apparmor"):
+        raise BadConfig("apparmor: config provided but apparmor not supported")
+
+
+def _validate_namespaces(config: Config) -> set[str]:
+    """The kinds of namespaces that are the container's own or joined."""
+    linux = config.linux
+    kinds: set[str] = set()
+    created: set[str] = set()
+    for namespace in linux.namespaces:
+        if namespace.type in kinds:
+            raise BadConfig(f"malformed spec file: duplicated ns {namespace.type!r}")
+        kinds.add(namespace.type)
+        if not namespace.path:
+            created.add(namespace.type)
+        elif not os.path.exists(namespace.path):
+            raise BadConfig(f"lstat {namespace.path}: no such file or directory")
+    mapped = bool(linux.uid_mappings and linux.gid_mappings)
+    if "user" in created and not mapped:
+        raise BadConfig("User namespaces enabled, but no uid and gid mappings found.")
+    if (linux.uid_mappings or linux.gid_mappings) and "user" not in kinds:
+        raise BadConfig("User namespace mappings specified, but user namespace isn't enabled in the config")
+    if linux.time_offsets and "time" not in created:
+        raise BadConfig("time namespace offsets specified, but time namespace isn't enabled in the config")
+    return kinds
+
+
+def _validate_sysctls(config: Config, kinds: set[str]) -> None:
+    """Only what a namespace of the container holds may be written; the rest would change the host."""
+    network = next((n for n in config.linux.namespaces if n.type == "network"), None)
+    for key in config.linux.sysctl:
+        name = key.replace("/", ".") if "." not in key else key
+        if name in _IPC_SYSCTLS or name.startswith("fs.mqueue."):
+            if "ipc" in kinds:
+                continue
+            raise BadConfig(f'sysctl "{key}" is not allowed in the hosts ipc namespace')
+        if name.startswith("net."):
+            if network is not None and not (network.path and os.path.samefile(network.path, "/proc/self/ns/net")):
+                continue
+            raise BadConfig(f'sysctl "{key}" not allowed in host network namespace')
+        if name == "kernel.domainname" and "uts" in kinds:
+            continue
+        if name == "kernel.hostname":
+            raise BadConfig(f'sysctl "{key}" is not allowed as it conflicts with the OCI "hostname" field')
+        raise BadConfig(f'sysctl "{key}" is not in a separate kernel namespace')
