@@ -50,9 +50,8 @@ class Server:
         self._listening: list[asyncio.Server] = []
 
     def _request(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
-        # One byte more than is let in, so that the handler sees "too large" and not a body cut at the limit.
-        size = self._limits.body + 1 if self._limits.body else 2**62
-        return web.BaseRequest(message, payload, protocol, writer, task, task.get_loop(), client_max_size=size)
+        loop = task.get_loop()
+        return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=self._limits.body)
 
     async def listen(self, listener: socket.socket, tls: ssl.SSLContext | None = None) -> None:
         """Serve a listening socket (see `listeners`), which the server owns from now on."""
