@@ -21,6 +21,7 @@ from groundplane.engine.containers import execs, logs, names, oci_config
 from groundplane.engine.containers.connection import Connection
 from groundplane.engine.containers.events import EngineEvents
 from groundplane.engine.containers.life import Lives, signal_number
+from groundplane.engine.containers.limits import limits
 from groundplane.engine.containers.link import Link
 from groundplane.engine.containers.places import Places
 from groundplane.engine.containers.record import Record, save
@@ -45,7 +46,6 @@ from groundplane.engine.contract import (
 )
 from groundplane.engine.snapshots.contract import Snapshots
 from groundplane.kernel.cgroups import registry
-from groundplane.kernel.cgroups.contract import UNLIMITED, Limits
 from groundplane.kernel.errors import KernelError
 from groundplane.wire.spawner import Attach
 
@@ -358,15 +358,3 @@ class Containers:
         if record.state is not State.RUNNING:
             raise Conflicting(f"container {record.id} is not running")
         return record
-
-
-def limits(wanted: Resources) -> Limits:
-    """The kernel's limits of a specification; 0 is unlimited."""
-    return Limits(
-        cpu_shares=wanted.cpu_shares or None,
-        cpu_quota=wanted.cpu_quota or UNLIMITED,
-        cpu_period=wanted.cpu_period or None,
-        cpuset_cpus=wanted.cpuset_cpus or None,
-        memory=wanted.memory or UNLIMITED,
-        pids=wanted.pids or UNLIMITED,
-    )
