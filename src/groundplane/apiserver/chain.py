@@ -50,6 +50,10 @@ VERBS: dict[str, Verb] = {
 }
 
 
+# These need a name in the path; the others must not have one (`watch` may: the deprecated /watch/… form).
+_OF_ONE = frozenset({"get", "update", "patch", "delete"})
+
+
 class Handler:
     """The server's one entry: every transport calls `serve` with a Call whose user is known."""
 
@@ -115,7 +119,7 @@ def _verb(endpoint: Endpoint, target: Target, word: str) -> Verb | None:
         )
         found = (special or {}).get(word)
         return found if found is not None and (word in offered or word in ("create", "get")) else None
-    if word not in resource.verbs:
+    if word not in resource.verbs or (word != "watch" and bool(target.name) != (word in _OF_ONE)):
         return None
     virtual = VIRTUAL_VERBS.get((resource.group, resource.plural))
     return virtual.get(word) if virtual is not None else VERBS[word]

@@ -16,7 +16,7 @@ from aiohttp import web
 
 from groundplane.apiserver import render, statuses
 from groundplane.apiserver.access.contract import CertificateSubject, Credentials, Identity
-from groundplane.apiserver.cache.watcher import Bookmark
+from groundplane.apiserver.cache.watcher import Bookmark, Watcher
 from groundplane.apiserver.call import Answer, Call, Chunks, Many, One, Text, Upgraded, Watch
 from groundplane.apiserver.edge import Desk, form_of, refused, warning_header
 from groundplane.apiserver.negotiate import JSON, PROTOBUF, Form
@@ -46,7 +46,14 @@ class HttpEdge:
         self._desk = desk
         self._authenticator = authenticator
         self._peer = peer
-        self.stopping = asyncio.Event()
+        self._watchers: set[Watcher] = set()
+        self._stopping = False
+
+    def stop(self) -> None:
+        """End every watch; new ones end at once."""
+        self._stopping = True
+        for watcher in list(self._watchers):
+            watcher.close()
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         call, early = await self._call(request)
@@ -110,6 +117,7 @@ class HttpEdge:
 
     async def _watch(self, request: web.BaseRequest, call: Call, answer: Watch) -> web.StreamResponse:
         watcher = answer.watcher
+        self._watchers.add(watcher)
         try:
             form = form_of(call)
             if form.media not in (JSON, PROTOBUF):
@@ -120,6 +128,7 @@ class HttpEdge:
             await self._pump(request, call, answer, form, response)
             await response.write_eof()
         finally:
+            self._watchers.discard(watcher)
             watcher.close()
         return response
 
@@ -129,7 +138,7 @@ class HttpEdge:
         """Write events until the deadline, the watcher's or the server's end, or the client's."""
         watcher, machine, endpoint = answer.watcher, self._desk.machine, answer.endpoint
         next_mark = machine.clock.monotonic() + BOOKMARK_EVERY
-        while not self.stopping.is_set():
+        while not self._stopping:
             left = watcher.deadline - machine.clock.monotonic()
             items = await watcher.next(max(min(left, _LOOK_EVERY), 0))
             now = machine.clock.monotonic()

@@ -70,8 +70,8 @@ def negotiate(accept: str, *, pretty: bool = False) -> Form:
             continue
         parameters = dict(clause.parameters)
         shown = parameters.get("as", "")
-        if shown and not _can_show(shown, parameters):
-            continue
+        if shown and (not _can_show(shown, parameters) or (shown == TABLE and media == PROTOBUF)):
+            continue  # a Table has no protobuf message
         return Form(media, shown, pretty or parameters.get("pretty") == "1", parameters.get("stream") == "watch")
     raise statuses.not_acceptable(OFFERED)
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from groundplane.apiserver import protobuf
 from groundplane.apiserver.cache.stored import Object
 from groundplane.apiserver.cache.watcher import Bookmark, Item, Refusal, Shown
 from groundplane.apiserver.call import Call, Many, One
 from groundplane.apiserver.negotiate import JSON, PARTIAL, PARTIAL_LIST, PROTOBUF, TABLE, YAML, Form
 from groundplane.apiserver.registry import Endpoint
 from groundplane.base import jsonyaml
-from groundplane.kinds import protobuf, tables
+from groundplane.kinds import tables
 
 META_VERSION = "meta.k8s.io/v1"
 INITIAL_END = "k8s.io/initial-events-end"
@@ -187,17 +188,4 @@ def frame(endpoint: Endpoint, item: Item, form: Form, call: Call, now: float) ->
 def _frame(word: str, obj: Object, form: Form) -> bytes:
     if form.media != PROTOBUF:
         return b'{"type":"%s","object":%s}\n' % (word.encode(), jsonyaml.dumps(obj))
-    raw = protobuf.encode(obj)
-    extension = b"\x0a" + _varint(len(raw)) + raw  # RawExtension.raw = 1
-    body = b"\x0a" + _varint(len(word)) + word.encode()  # WatchEvent.type = 1
-    body += b"\x12" + _varint(len(extension)) + extension  # WatchEvent.object = 2
-    return len(body).to_bytes(4, "big") + body  # framer: length-delimited
-
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
+    return protobuf.frame(word, protobuf.encode(obj))

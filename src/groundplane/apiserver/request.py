@@ -73,7 +73,7 @@ def truth(text: str | None) -> bool:
 class Query(Mapping[str, str]):
     """The query's first values; `all` gives every value of a repeated parameter (`command` of exec)."""
 
-    __slots__ = ("_pairs", "_first")
+    __slots__ = ("_first", "_pairs")
 
     def __init__(self, pairs: list[tuple[str, str]]) -> None:
         self._pairs = pairs

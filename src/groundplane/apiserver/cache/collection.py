@@ -17,7 +17,7 @@ HISTORY = 4096
 class Change:
     """One change of one object, shared by all watchers; `frames` keeps what was encoded from it."""
 
-    __slots__ = ("type", "stored", "previous", "revision", "frames", "_gone")
+    __slots__ = ("_gone", "frames", "previous", "revision", "stored", "type")
 
     def __init__(self, type_: str, stored: Stored | None, previous: Stored | None, revision: int) -> None:
         self.type = type_

@@ -38,7 +38,7 @@ class Window:
 class Shape:
     """What is common to all objects of one stored kind: the first bytes of each."""
 
-    __slots__ = ("head", "kind", "api_version", "window")
+    __slots__ = ("api_version", "head", "kind", "window")
 
     def __init__(self, kind: str, api_version: str, window: Window) -> None:
         self.kind = kind
@@ -85,7 +85,7 @@ class Shape:
 class Stored:
     """An object at one revision. Immutable, its dict included: it is shared with everyone in this process."""
 
-    __slots__ = ("key", "revision", "wire", "_object", "_shape")
+    __slots__ = ("_object", "_shape", "key", "revision", "wire")
 
     def __init__(self, key: str, revision: int, wire: bytes, shape: Shape) -> None:
         self.key = key

@@ -24,7 +24,7 @@ Matcher = Callable[[Object], bool]
 class Shown:
     """One event for one client: the word it is told, and the shared change behind it."""
 
-    __slots__ = ("type", "change", "stored")
+    __slots__ = ("change", "stored", "type")
 
     def __init__(self, type_: str, change: Change | None, stored: Stored) -> None:
         self.type = type_
@@ -35,7 +35,7 @@ class Shown:
 class Bookmark:
     """`everything up to revision was sent`; `initial_end` marks the end of a streamed list."""
 
-    __slots__ = ("revision", "initial_end")
+    __slots__ = ("initial_end", "revision")
 
     def __init__(self, revision: int, *, initial_end: bool = False) -> None:
         self.revision = revision

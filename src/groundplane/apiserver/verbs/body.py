@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from groundplane.apiserver import statuses
+from groundplane.apiserver import protobuf, statuses
 from groundplane.apiserver.cache.stored import Object
 from groundplane.apiserver.call import Call
 from groundplane.base import jsonyaml
 from groundplane.kinds import decode as decoding
-from groundplane.kinds import duplicates, protobuf, schema
+from groundplane.kinds import duplicates, schema
 
 JSON, YAML, PROTOBUF = "application/json", "application/yaml", "application/vnd.kubernetes.protobuf"
 READABLE = (JSON, YAML, PROTOBUF)
@@ -39,7 +39,7 @@ def document(call: Call, kind: str) -> Any:
         if media == PROTOBUF:
             return protobuf.decode(body)
         return jsonyaml.yaml_loads(body) if media == YAML else jsonyaml.loads(body)
-    except protobuf.ProtobufError as error:
+    except protobuf.DecodeError as error:
         raise statuses.bad_request(f"the object provided is unrecognized (must be of type {kind}): {error}") from error
     except jsonyaml.DecodeError as error:
         why = f"couldn't get version/kind; json parse error: {_json_error(body)} ({body[:30].hex()}"
