@@ -12,6 +12,7 @@ from groundplane.apiserver.streams.contract import NodeDialer
 from groundplane.base.clock import Clock
 from groundplane.base.log import Log
 from groundplane.base.settings import Settings
+from groundplane.client import kubeconfig
 from groundplane.client.client import Client
 from groundplane.client.contract import ApiError, Object
 from groundplane.client.informer import InformerFactory
@@ -38,6 +39,7 @@ class ControlPlane:
         self._store: Store | None = None
         self.server: ApiServer | None = None
         self._loops: Loops | None = None
+        self._clients: Clients | None = None
 
     async def start(self, dialer: NodeDialer | None = None) -> Clients:
         """Bring it up; clients of its API server. Raises GroundError, with everything taken down again."""
@@ -48,7 +50,7 @@ class ControlPlane:
             self.server = await apiserver.start(self._settings, self._store, clock=self._clock)
             if dialer is not None:
                 self.server.reach_nodes(dialer)
-            clients = identities.local(self.server)
+            clients = self._clients = identities.local(self.server)
             await ensure_dns_service(clients(identities.ADMIN, "groundd"), self._settings)
             self._loops = Loops(clients, self._clock, facts(self._settings), scheduler=True, controllers=True)
             self._loops.start()
@@ -56,6 +58,12 @@ class ControlPlane:
             await self.stop()
             raise
         return clients
+
+    @property
+    def clients(self) -> Clients:
+        """Clients of the running API server."""
+        assert self._clients is not None, "started first"
+        return self._clients
 
     async def stop(self) -> None:
         if self._loops is not None:
@@ -109,13 +117,13 @@ class Loops:
             await informers.stop()
 
 
-def facts(settings: Settings) -> ClusterFacts:
-    """What controllers must know that no object says."""
-    try:
+def facts(settings: Settings, config: str = "") -> ClusterFacts:
+    """What controllers must know that no object says; the CA from this root, or from the kubeconfig `config`."""
+    if config:
+        root_ca = kubeconfig.load(config).ca.decode()
+    else:
         with open(os.path.join(settings.root, "pki", "ca.crt")) as file:
             root_ca = file.read()
-    except FileNotFoundError:
-        root_ca = ""
     start = root_ca.find("-----BEGIN")
     return ClusterFacts(pod_cidr=settings.pod_cidr, root_ca=root_ca[max(start, 0) :])
 

@@ -95,6 +95,15 @@ class Node:
         self._workers.clear()
         await self._recorder.stop()
 
+    @property
+    def is_ready(self) -> bool:
+        """The pod network is there, so pods can run."""
+        return self._network_ready.is_set()
+
+    @property
+    def pod_count(self) -> int:
+        return len(self._workers)
+
     def worker(self, namespace: str, name: str) -> Worker | None:
         """The worker of a pod by name, for logs and exec."""
         pod = self._pods.cache.get(name, namespace)
@@ -119,7 +128,7 @@ class Node:
     async def _configure_network(self) -> None:
         """Hand the pod range to the engine as soon as the cluster has assigned it."""
         await self._network_ready.wait()
-        await self._network.configure(self._configured, self.place.address)
+        await self._network.configure(self._configured)
         _log.info("pod network ready", cidr=self._configured)
         self._report_now.set()
 

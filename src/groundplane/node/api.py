@@ -136,12 +136,12 @@ class NodeApi:
 
     @staticmethod
     def _waiting(pod: Pod, name: str) -> str:
-        """pkg/kubelet/kubelet_pods.go, validateContainerLogStatus: the waiting reason, or its image's trouble in words."""
+        """kubelet_pods.go, validateContainerLogStatus: the waiting reason, or its image's trouble in words."""
         status = pod.get("status") or {}
         for entry in (*(status.get("containerStatuses") or ()), *(status.get("initContainerStatuses") or ())):
             waiting = (entry.get("state") or {}).get("waiting")
             if entry["name"] == name and waiting:
-                reason = waiting.get("reason", "")
+                reason = str(waiting.get("reason", ""))
                 words = {
                     "ErrImagePull": "image can't be pulled",
                     "ImagePullBackOff": "trying and failing to pull image",

@@ -25,7 +25,7 @@ class Place:
 class PodNetworkConfig(Protocol):
     """Told once the cluster has given this node its range of pod addresses."""
 
-    async def configure(self, pod_cidr: str, node_ip: str) -> None: ...
+    async def configure(self, pod_cidr: str) -> None: ...
 
 
 class Drain(Protocol):

@@ -1,0 +1,162 @@
+"""The fuse box: what runs in one groundd, in which order it starts and in which it stops.
+
+start   lock root ─► engine (spawner, images, containers) ─► door (ground.sock) ─► control plane ─► node ─► ready
+stop    node ─► control plane ─► door ─► engine                     containers stay; the next groundd finds them
+down    node ─► containers end ─► network gone ─► control plane ─► door ─► engine ─► spawner ends
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import asdict, replace
+from typing import Any
+
+from groundplane.base.clock import Clock
+from groundplane.base.errors import GroundError
+from groundplane.base.ids import instance_hash
+from groundplane.base.log import Log
+from groundplane.base.settings import Settings
+from groundplane.daemon.controlplane import ControlPlane
+from groundplane.daemon.instance import ROLES, Instance
+from groundplane.daemon.noderole import LocalDialer, NodeRole
+from groundplane.daemon.places import node_address, node_name
+from groundplane.daemon.ready import Ready
+from groundplane.daemon.routes import platform_routes
+from groundplane.daemon.starting import daemon_argv
+from groundplane.dockerapi.server import DockerApi
+from groundplane.engine.contract import EngineError, State
+from groundplane.engine.engine import LocalEngine
+from groundplane.engine.networks.pods import PodNetwork
+from groundplane.runtime.resident.command import spawner_argv
+
+_log = Log("daemon")
+_STOP_SECONDS = 10.0
+
+
+class Platform:
+    """Everything of one groundd. `ended` is set once it is to end."""
+
+    def __init__(self, instance: Instance, clock: Clock, ready: Ready) -> None:
+        self.instance = instance
+        self.settings: Settings = instance.settings
+        self.ended = asyncio.Event()
+        self.roles: list[str] = []
+        self._clock = clock
+        self._ready = ready
+        self._changing = asyncio.Lock()
+        self._network = PodNetwork(os.path.join(self.settings.root, "networks"), instance_hash(self.settings.root))
+        self.engine: LocalEngine | None = None
+        self._door: DockerApi | None = None
+        self.control_plane: ControlPlane | None = None
+        self.node_role: NodeRole | None = None
+
+    async def start(self, roles: Iterable[str]) -> None:
+        """Start the engine and its door, then `roles`. Raises GroundError with everything stopped again."""
+        wanted = [role for role in ROLES if role in roles]
+        try:
+            await self._step("engine", self._start_engine)
+            await self.add_roles(wanted)
+        except BaseException:
+            await self.stop()
+            raise
+        self._ready.ready()
+        _log.info("ready", roles=",".join(self.roles), root=self.settings.root)
+
+    async def add_roles(self, roles: Iterable[str], settings: dict[str, Any] | None = None) -> None:
+        """Start what is not running yet of `roles`, and remember them. One change at a time."""
+        async with self._changing:
+            wanted = [role for role in ROLES if role in roles or role in self.roles]
+            if settings:
+                self._change_settings(settings)
+            if "control-plane" in wanted or "node" in wanted:
+                self.settings = replace(self.settings, node_ip=node_address(self.settings))
+            if "control-plane" in wanted and self.control_plane is None:
+                await self._step("control plane", self._start_control_plane)
+            if "node" in wanted and self.node_role is None:
+                await self._step("node", self._start_node)
+            self.instance.save(tuple(wanted))
+
+    def _change_settings(self, settings: dict[str, Any]) -> None:
+        changed = {k: v for k, v in settings.items() if asdict(self.settings).get(k) != v}
+        if changed and (self.control_plane is not None or self.node_role is not None):
+            names = ", ".join(sorted(changed))
+            raise GroundError(f"{names} cannot change while the cluster runs; run `ground down` first")
+        self.settings = replace(self.settings, **changed)
+        self.instance.settings = self.settings
+
+    async def _step(self, words: str, work: Callable[[], Awaitable[None]]) -> None:
+        started = self._clock.monotonic()
+        self._ready.step(words)
+        await work()
+        if words not in self.roles:
+            self.roles.append(words.replace(" ", "-"))
+        _log.info(f"{words} started", seconds=round(self._clock.monotonic() - started, 3))
+
+    async def _start_engine(self) -> None:
+        argv = spawner_argv(self.settings.run, daemon_argv(self.settings))
+        self.engine = LocalEngine(self.settings, argv, network=self._network)
+        await self.engine.start()
+        await self._network.sweep([s.id for s in self.engine.sandboxes.list()])
+        self._door = DockerApi(self.engine, self.settings, platform_routes(self))
+        await self._door.start(self.settings.engine_socket)
+
+    async def _start_control_plane(self) -> None:
+        self.control_plane = ControlPlane(self.settings, self._clock)
+        try:
+            await self.control_plane.start()
+        except BaseException:
+            self.control_plane = None
+            raise
+
+    async def _start_node(self) -> None:
+        assert self.engine is not None, "the engine is started first"
+        if self.control_plane is None or self.control_plane.server is None:
+            raise GroundError("the node role needs a control plane; add the role control-plane, or use `ground node`")
+        name = node_name(self.settings)
+        role = NodeRole(self.settings, name, self.engine, self._network, self._clock)
+        self.control_plane.server.reach_nodes(LocalDialer(role, name))
+        await role.start(self.control_plane.clients)
+        self.node_role = role
+
+    async def stop(self) -> None:
+        """End this process's part in the right order; containers, their network and the spawner go on."""
+        if self.node_role is not None:
+            await self.node_role.stop()
+        if self.control_plane is not None:
+            await self.control_plane.stop()
+        if self._door is not None:
+            await self._door.stop()
+        if self.engine is not None:
+            await self.engine.close()
+        await self._network.close()
+
+    async def down(self) -> None:
+        """End every container and take the network down; state, images and volumes stay in the root."""
+        async with self._changing:
+            if self.node_role is not None:
+                await self.node_role.stop()
+            await self._end_containers()
+            if self.node_role is not None:
+                await self.node_role.teardown()
+            await self._network.teardown()
+
+    async def _end_containers(self) -> None:
+        """Stop all together; pods' containers and sandboxes go, the engine's own containers stay as exited."""
+        engine = self.engine
+        assert engine is not None, "the engine is started first"
+
+        async def end(id: str, *, remove: bool) -> None:
+            try:
+                await engine.containers.stop(id, _STOP_SECONDS)
+                if remove:
+                    await engine.containers.remove(id, force=True)
+            except EngineError as error:
+                _log.warning("container not ended", id=id[:12], error=str(error))
+
+        infos = engine.containers.list(hidden=True)
+        wanted = [i for i in infos if i.spec.hidden or i.state is State.RUNNING]
+        await asyncio.gather(*(end(i.id, remove=i.spec.hidden) for i in wanted))
+        for sandbox in engine.sandboxes.list():
+            await engine.sandboxes.remove(sandbox.id)
