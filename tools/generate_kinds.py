@@ -5,8 +5,9 @@
 
 REFERENCE_DIRECTORY holds fields.tsv, kinds.tsv, resources.tsv, columns.tsv, protobuf.tsv and bootstrap.jsonl (facts
 read out of one build). What those tables cannot say is here: `kinds_go.tsv` beside this file has the order of Go's
-struct fields and whether each is a pointer (`p`) and `omitempty` (`o`), which decides what the server's JSON leaves
-out; ATOMIC has the structs marked `+structType=atomic`. The format is described in docs/design/kinds.md.
+struct fields, whether each is a pointer (`p`) and `omitempty` (`o`), which decides what the server's JSON leaves out,
+and their Go names where these are not the JSON names with a capital; ATOMIC has the structs marked
+`+structType=atomic`. The format is described in docs/design/kinds.md.
 """
 
 from __future__ import annotations
@@ -195,7 +196,10 @@ def typed_rows(reference: Path, messages: Messages) -> dict[str, list[list[Any]]
         # kind and apiVersion come first, and are in the envelope instead of the message
         order = -1 if field in ("kind", "apiVersion") and not path else int((known and known["order"]) or 90)
         entry: list[Any] = [field, shape(row["field_type"]), flags, path]
-        if more := extras(row):
+        more = extras(row)
+        if known and known["go_name"]:
+            more["gn"] = known["go_name"]
+        if more:
             entry.append(more)
         types.setdefault(name, []).append((order, entry))
     return {
@@ -275,12 +279,12 @@ def main() -> int:
         return 2
     reference = Path(sys.argv[1])
     pack = Path(__file__).resolve().parent.parent / "src" / "groundplane" / "kinds" / "packed"
-    pack.mkdir(parents=True, exist_ok=True)
-    for old in pack.glob("*.json*"):
-        old.unlink()
     messages = Messages(table(reference / "protobuf.tsv"))
     types = typed_rows(reference, messages)
     wire_rows(messages, types)
+    pack.mkdir(parents=True, exist_ok=True)
+    for old in pack.glob("*.json*"):
+        old.unlink()
     write_types(pack, types)
     write_lines(pack / "resources.json", resource_rows(reference))
     write_lines(pack / "columns.json", column_rows(reference))

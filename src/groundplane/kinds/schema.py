@@ -87,11 +87,12 @@ class Field:
     `omitempty` and `pointer` are those of the Go struct: a field that is not a pointer loses its zero value where it is
     `omitempty`, and shows it where it is not. `numbers` is the path of protobuf field numbers, longer than one where
     Go embeds the struct. `strategies` and `merge_key` are strategic merge patch's. `default` is upstream's declared
-    default as JSON text.
+    default as JSON text. `go_name` is the Go struct field's name.
     """
 
     __slots__ = (
-        "default", "enum", "merge_key", "name", "numbers", "omitempty", "pointer", "required", "strategies", "type",
+        "default", "enum", "go_name", "merge_key", "name", "numbers", "omitempty", "pointer", "required",
+        "strategies", "type",
     )  # fmt: skip
 
     def __init__(self, name: str, type: Type, flags: str, numbers: tuple[int, ...], more: dict[str, Any]) -> None:
@@ -103,6 +104,7 @@ class Field:
         self.numbers = numbers
         self.strategies: tuple[str, ...] = tuple(more["ps"].split(",")) if "ps" in more else ()
         self.merge_key: str = more.get("mk", "")
+        self.go_name: str = more.get("gn", "") or name[:1].upper() + name[1:]
         self.default: str = more.get("df", "")
         self.enum: tuple[str, ...] = tuple(more.get("en", ()))
 
