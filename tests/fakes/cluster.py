@@ -104,6 +104,10 @@ class FakeCluster:
             return self._create(where, table, request.body)
         if request.method == "GET" and not where.name:
             return self._list(where, table, request.query)
+        if request.method == "DELETE" and not where.name:
+            for each in [k for k in table if where.namespace in ("", k[0])]:
+                self._delete(where, table, each, request.body or {})
+            return {"kind": "Status", "status": "Success"}
         if key not in table:
             group = where.kind.split("/")[0]
             raise ApiError(

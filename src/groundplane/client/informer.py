@@ -23,7 +23,7 @@ from groundplane.base.log import Log
 from groundplane.base.tasks import Tasks
 from groundplane.client.client import Client
 from groundplane.client.contract import ApiError, ConnectionLost, Object, WatchEvent
-from groundplane.client.objects import Key, key_of, version_of
+from groundplane.client.objects import Key, key_of, uid_of, version_of
 from groundplane.client.resources import Resource
 
 _log = Log("client.informer")
@@ -245,7 +245,11 @@ class Informer:
         return {"apiVersion": self.resource.api_version, "kind": self.resource.kind, **obj}
 
     def _store(self, key: Key, obj: Object) -> None:
-        old = self.cache._put(key, obj)
+        old = self.cache.by_key(key)
+        if old is not None and uid_of(old) != uid_of(obj):  # deleted and made again while nobody looked
+            self._delete(key)
+            old = None
+        self.cache._put(key, obj)
         if old is None:
             for handler in self._handlers:
                 self._tell(handler.add, obj)

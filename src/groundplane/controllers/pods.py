@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from groundplane.base.clock import parse_rfc3339
@@ -78,3 +79,10 @@ def pod_from_template(template: Object, owner: Object, reference: Object) -> Obj
 def _prefix(name: str) -> str:
     """controller_utils.go getPodsPrefix: the dash is left out where the name would become invalid by it."""
     return f"{name}-" if len(name) < 253 else name
+
+
+def node_index(pod: Object) -> Iterable[str]:
+    """By the node that the pod is bound to."""
+    node = (pod.get("spec") or {}).get("nodeName")
+    if node:
+        yield node

@@ -159,3 +159,11 @@ async def _work(controller: Controller[Any]) -> None:
             queue.add_rate_limited(key)
         finally:
             queue.done(key)
+
+
+def is_namespace_ending(error: BaseException) -> bool:
+    """admission/plugin/namespace/lifecycle: a creation refused with the cause NamespaceTerminating."""
+    if not isinstance(error, ApiError):
+        return False
+    causes = (error.status.get("details") or {}).get("causes") or ()
+    return any(cause.get("reason") == "NamespaceTerminating" for cause in causes)

@@ -96,12 +96,8 @@ class Scheduler:
         elif self._is_mine(pod):
             self.queue.add(PodInfo(pod))
 
-    def _pod_changed(self, old: Object, new: Object) -> None:
+    def _pod_changed(self, _: Object, new: Object) -> None:
         uid = uid_of(new)
-        if uid_of(old) != uid:  # deleted and made again while we were not looking
-            self._pod_gone(old)
-            self._pod_came(new)
-            return
         if _is_finished(new):
             self._pod_gone(new)
         elif node := _node_of(new):

@@ -24,8 +24,7 @@ from groundplane.controllers.deployment import status as statuses
 from groundplane.controllers.deployment.annotations import REVISION
 from groundplane.controllers.deployment.status import PROGRESSING, condition_in, with_condition
 from groundplane.controllers.pods import is_finished
-from groundplane.controllers.replicaset.loop import is_namespace_ending
-from groundplane.controllers.runner import Context, KeyedController
+from groundplane.controllers.runner import Context, KeyedController, is_namespace_ending
 from groundplane.kinds.selectors import from_object
 
 

@@ -27,7 +27,7 @@ from groundplane.controllers.expectations import Expectations
 from groundplane.controllers.pods import is_active, is_finished, pod_from_template
 from groundplane.controllers.replicaset import plan as plans
 from groundplane.controllers.replicaset import status as statuses
-from groundplane.controllers.runner import Context, KeyedController
+from groundplane.controllers.runner import Context, KeyedController, is_namespace_ending
 from groundplane.kinds.selectors import LabelSelector, from_object
 
 
@@ -198,14 +198,6 @@ class ReplicaSetController(KeyedController):
         if new == (owner.get("status") or {}):
             return
         await self._verbs.update_status({**owner, "status": new})
-
-
-def is_namespace_ending(error: Exception) -> bool:
-    """admission/plugin/namespace/lifecycle: a creation refused with the cause NamespaceTerminating."""
-    if not isinstance(error, ApiError):
-        return False
-    causes = (error.status.get("details") or {}).get("causes") or ()
-    return any(cause.get("reason") == "NamespaceTerminating" for cause in causes)
 
 
 def _orphan_index(pod: Object) -> Iterable[str]:

@@ -1,0 +1,50 @@
+"""The node IPAM controller. One worker: two nodes must never be given the same range."""
+
+from __future__ import annotations
+
+from groundplane.client.contract import STRATEGIC_PATCH, Object
+from groundplane.client.events import WARNING
+from groundplane.client.informer import Handler
+from groundplane.client.objects import Key, is_deleting, name_of
+from groundplane.client.resources import NODES
+from groundplane.controllers.nodeipam.plan import Ranges
+from groundplane.controllers.runner import Context, KeyedController
+
+
+class NodeIPAMController(KeyedController):
+    name = "nodeipam"
+    account = "node-controller"
+    workers = 1
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        nodes = self.watch(NODES)
+        self._nodes = nodes.cache
+        self._ranges = Ranges(context.facts.pod_cidr, context.facts.node_cidr_mask)
+        self._given: dict[str, str] = {}  # by node name, also before the informer shows it
+        nodes.add_handler(Handler(add=self._came, update=lambda _, new: self._came(new), delete=self._gone))
+
+    def _came(self, node: Object) -> None:
+        if cidr := node.get("spec", {}).get("podCIDR"):
+            self._ranges.take(cidr)
+            self._given[name_of(node)] = cidr
+        else:
+            self.enqueue(node)
+
+    def _gone(self, node: Object) -> None:
+        if cidr := self._given.pop(name_of(node), ""):
+            self._ranges.free(cidr)
+
+    async def reconcile(self, key: Key) -> None:
+        node = self._nodes.by_key(key)
+        if node is None or is_deleting(node) or node.get("spec", {}).get("podCIDR"):
+            return
+        cidr = self._given.get(key[1]) or self._ranges.allocate()
+        if cidr is None:
+            message = f"Node {key[1]} status is now: CIDRNotAvailable"
+            self.tell(node, NODES, WARNING, "CIDRNotAvailable", message)
+            self.queue.add_rate_limited(key)
+            return
+        self._given[key[1]] = cidr
+        patch = {"spec": {"podCIDR": cidr, "podCIDRs": [cidr]}}
+        await self.client.nodes.patch(key[1], patch, type=STRATEGIC_PATCH)

@@ -1,0 +1,1 @@
+"""ReplicationController, the elder of ReplicaSet: the same loop over another kind."""

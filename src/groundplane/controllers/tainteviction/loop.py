@@ -1,0 +1,93 @@
+"""The taint eviction controller. Keys are pods."""
+
+from __future__ import annotations
+
+from groundplane.base.clock import rfc3339
+from groundplane.client.contract import STRATEGIC_PATCH, ApiError, Object
+from groundplane.client.events import NORMAL
+from groundplane.client.informer import Handler
+from groundplane.client.objects import Key, is_deleting, name_of, uid_of
+from groundplane.client.resources import NODES, PODS
+from groundplane.controllers.pods import node_index
+from groundplane.controllers.runner import Context, KeyedController
+from groundplane.controllers.tainteviction.plan import FOREVER, stays_until
+
+
+class TaintEvictionController(KeyedController):
+    name = "tainteviction"
+    account = "node-controller"
+    workers = 4
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        nodes, pods = self.watch(NODES), self.watch(PODS)
+        self._nodes, self._pods = nodes.cache, pods.cache
+        self._pods.add_index("node", node_index)
+        self._marked: set[Key] = set()
+        nodes.add_handler(Handler(add=self._node_came, update=self._node_changed))
+        pods.add_handler(
+            Handler(add=self._pod_changed, update=lambda _, new: self._pod_changed(new), delete=self._pod_gone)
+        )
+
+    def _node_came(self, node: Object) -> None:
+        if _taints(node):
+            self._all_of(node)
+
+    def _node_changed(self, old: Object, new: Object) -> None:
+        if _taints(old) != _taints(new):
+            self._all_of(new)
+
+    def _all_of(self, node: Object) -> None:
+        for pod in self._pods.by_index("node", name_of(node)):
+            self.enqueue(pod)
+
+    def _pod_changed(self, pod: Object) -> None:
+        for name in node_index(pod):
+            node = self._nodes.get(name)
+            if node is not None and _taints(node):
+                self.enqueue(pod)
+
+    def _pod_gone(self, pod: Object) -> None:
+        self._marked.discard((pod["metadata"]["namespace"], name_of(pod)))
+
+    async def reconcile(self, key: Key) -> None:
+        pod = self._pods.by_key(key)
+        if pod is None or is_deleting(pod):
+            return
+        node = next((self._nodes.get(name) for name in node_index(pod)), None)
+        now = self.clock.time()
+        end = stays_until(pod, _taints(node), now) if node is not None else FOREVER
+        if end == FOREVER:
+            if key in self._marked:
+                self._marked.discard(key)
+                message = f"Cancelling deletion of Pod {key[0]}/{key[1]}"
+                self.tell(pod, PODS, NORMAL, "TaintManagerEviction", message)
+            return
+        if end > now:
+            self._marked.add(key)
+            self.queue.add_after(key, end - now)
+            return
+        self._marked.discard(key)
+        self.tell(pod, PODS, NORMAL, "TaintManagerEviction", f"Marking for deletion Pod {key[0]}/{key[1]}")
+        await self._evict(key, pod)
+
+    async def _evict(self, key: Key, pod: Object) -> None:
+        condition: Object = {
+            "type": "DisruptionTarget",
+            "status": "True",
+            "reason": "DeletionByTaintManager",
+            "message": "Taint manager: deleting due to NoExecute taint",
+            "lastTransitionTime": rfc3339(self.clock.time()),
+        }
+        body = {"metadata": {"uid": uid_of(pod)}, "status": {"conditions": [condition]}}
+        try:
+            await self.client.pods.patch(key[1], body, key[0], type=STRATEGIC_PATCH, subresource="status")
+            await self.client.pods.delete(key[1], key[0], uid=uid_of(pod))
+        except ApiError as error:
+            if not error.is_not_found:
+                raise
+
+
+def _taints(node: Object | None) -> list[Object]:
+    spec = (node or {}).get("spec") or {}
+    return [each for each in spec.get("taints") or () if each.get("effect") == "NoExecute"]
