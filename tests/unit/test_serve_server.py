@@ -12,7 +12,8 @@ import pytest
 from aiohttp import web
 
 from groundplane.serve import listeners
-from groundplane.serve.peer import Peers, process
+from groundplane.serve.peer import certificate as certificate_of
+from groundplane.serve.peer import process
 from groundplane.serve.pki import Pki
 from groundplane.serve.server import Limits, Server
 from groundplane.serve.tls import client_context, server_context
@@ -86,10 +87,10 @@ def test_limits(state_root: Path) -> None:
 
 
 def test_peers_over_tls_and_unix(state_root: Path) -> None:
-    peers, seen = Peers(), []
+    seen = []
 
     async def handler(request: web.BaseRequest) -> web.StreamResponse:
-        seen.append((peers.certificate(request.transport), process(request.transport)))
+        seen.append((certificate_of(request), process(request)))
         return web.Response()
 
     async def scenario() -> None:

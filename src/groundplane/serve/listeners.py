@@ -39,30 +39,26 @@ def tcp(host: str, port: int) -> socket.socket:
 
 
 def unix(path: str, *, mode: int = 0o600, group: int = -1) -> socket.socket:
-    """A listening unix socket at `path` with its mode; a dead one there is replaced, a living one is refused.
-
-    Made under another name and renamed, so that nobody meets a socket without its mode, or one that does not listen.
-    """
+    """A listening unix socket at `path` with its mode; a dead one there is replaced, a living one is refused."""
     if len(path.encode()) > _PATH_LIMIT:
         raise ListenError(f"socket {path}: the path is longer than {_PATH_LIMIT} bytes; use a shorter directory")
     if _alive(path):
         raise ListenError(f"socket {path}: another process listens there; stop it first")
-    new = f"{path}.{os.getpid() % 1000}"[-_PATH_LIMIT:] if len(path) < _PATH_LIMIT - 4 else path
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(new)
-        listener.bind(new)
-        os.chmod(new, mode)
+            os.unlink(path)
+        # Linux, net/unix/af_unix.c unix_bind: the file's mode is that of the socket's inode, less the umask. So it is
+        # never wider than asked for; chmod then gives what the umask took.
+        os.fchmod(listener.fileno(), mode)
+        listener.bind(path)
         if group >= 0:
-            os.chown(new, -1, group)
+            os.chown(path, -1, group)
+        os.chmod(path, mode)
         listener.listen(BACKLOG)
         listener.setblocking(False)
-        os.rename(new, path)
     except OSError as error:
         listener.close()
-        with contextlib.suppress(OSError):
-            os.unlink(new)
         raise ListenError(f"socket {path}: {error.strerror}") from error
     return listener
 

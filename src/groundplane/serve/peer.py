@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import socket
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
+
+from aiohttp import web
 
 from groundplane.serve.listeners import peer_of
 
@@ -21,38 +21,39 @@ class PeerCertificate:
     sha256: str
 
 
-class Peers:
-    """The certificates of open connections, each read once: a connection carries many requests."""
+class Connection(web.RequestHandler):
+    """One connection of a `server.Server`, with room for what its peer has shown.
 
-    def __init__(self) -> None:
-        self._known: WeakKeyDictionary[asyncio.BaseTransport, PeerCertificate | None] = WeakKeyDictionary()
+    (Not a weak dictionary by transport: uvloop's transports cannot be weakly referenced.)
+    """
 
-    def certificate(self, transport: asyncio.BaseTransport | None) -> PeerCertificate | None:
-        """The verified certificate that the peer has shown, None where it has shown none."""
-        if transport is None:
-            return None
-        try:
-            return self._known[transport]
-        except KeyError:
-            found = self._known[transport] = _read(transport)
-            return found
+    __slots__ = ("peer_certificate",)
 
 
-def _read(transport: asyncio.BaseTransport) -> PeerCertificate | None:
-    shown: dict[str, Any] = transport.get_extra_info("peercert") or {}
+def certificate(request: web.BaseRequest) -> PeerCertificate | None:
+    """The verified certificate that the client has shown, None where it has shown none; read once a connection."""
+    connection: Any = request.protocol
+    try:
+        known: PeerCertificate | None = connection.peer_certificate
+    except AttributeError:
+        known = connection.peer_certificate = _read(request.get_extra_info("ssl_object"))
+    return known
+
+
+def _read(ssl_object: Any) -> PeerCertificate | None:
+    shown: dict[str, Any] = (ssl_object.getpeercert() if ssl_object is not None else None) or {}
     if not shown:
         return None
     words = [pair for part in shown.get("subject", ()) for pair in part]
     names = [value for key, value in words if key == "commonName"]
     organizations = tuple(value for key, value in words if key == "organizationName")
-    ssl_object = transport.get_extra_info("ssl_object")
-    der = ssl_object.getpeercert(True) if ssl_object is not None else b""
-    return PeerCertificate(names[-1] if names else "", organizations, hashlib.sha256(der).hexdigest())
+    digest = hashlib.sha256(ssl_object.getpeercert(True)).hexdigest()
+    return PeerCertificate(names[-1] if names else "", organizations, digest)
 
 
-def process(transport: asyncio.BaseTransport | None) -> tuple[int, int, int] | None:
+def process(request: web.BaseRequest) -> tuple[int, int, int] | None:
     """(pid, uid, gid) at the other end of a unix socket, None elsewhere."""
-    connection = transport.get_extra_info("socket") if transport is not None else None
+    connection = request.get_extra_info("socket")
     if connection is None or connection.family != socket.AF_UNIX:
         return None
     return peer_of(connection)

@@ -19,6 +19,7 @@ from typing import Any
 from aiohttp import web
 
 from groundplane.serve.listeners import BACKLOG
+from groundplane.serve.peer import Connection
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -39,7 +40,7 @@ class Server:
 
     def __init__(self, handler: Handler, limits: Limits | None = None) -> None:
         self._limits = limits or Limits()
-        self._http = web.Server(
+        self._http = _Http(
             handler,
             request_factory=self._request,
             access_log=None,  # a line a request costs more than most requests; audit is the API server's own
@@ -81,3 +82,10 @@ class Server:
         await self._http.shutdown(grace)
         for server in listening:
             await server.wait_closed()
+
+
+class _Http(web.Server):
+    """aiohttp's server, with our connections (see `peer`)."""
+
+    def __call__(self) -> web.RequestHandler:
+        return Connection(self, loop=self._loop, **self._kwargs)
