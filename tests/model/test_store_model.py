@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Awaitable, Callable
 from dataclasses import astuple
+from functools import partial
 from typing import Any
 
 import pytest
@@ -221,3 +222,60 @@ def test_concurrent_histories_are_linear(driver: str, writers: list[list[tuple[s
     for key, shown, begin, end in refused:
         if shown is not None:
             assert item(shown) in [model.states[r].get(key) for r in range(begin, end + 1)]
+
+
+def test_history_is_whole_or_compacted_while_compaction_runs() -> None:
+    """Reads of the past, writes and compactions at once: a read shows exactly its moment, or says Compacted."""
+    root = tempfile.mkdtemp(prefix="ground-test-", dir="/dev/shm")
+    model = StoreModel()
+
+    async def write(store: Store, rounds: int) -> None:
+        for n in range(rounds):
+            key = f"/k/{n % 7}"
+            known = model.now.get(key)
+            if known is None:
+                await store.create(key, b"%d" % n)
+                model.create(key, b"%d" % n)
+            elif n % 5:
+                await store.update(key, b"%d" % n, known.revision)
+                model.update(key, b"%d" % n, known.revision)
+            else:
+                await store.delete(key, known.revision)
+                model.delete(key, known.revision)
+
+    async def read(store: Store, seen: list[bool]) -> None:
+        while not done.is_set():
+            for back in (5, 40, 90):
+                await asyncio.sleep(0)
+                if (revision := model.revision - back) < 1:
+                    continue
+                found = await outcome(partial(store.list, "/k/", revision=revision))
+                seen.append(found == "Compacted")
+                if found != "Compacted":
+                    assert [(e.key, item(e)) for e in found.entries] == model.below("/k/", "", revision)
+
+    async def compact(store: Store) -> None:
+        while not done.is_set():
+            before = model.revision
+            while model.revision < before + 20 and not done.is_set():
+                await asyncio.sleep(0)
+            await store.compact(max(0, model.revision - 50))
+
+    async def scenario() -> list[bool]:
+        seen: list[bool] = []
+        store = await open_store(f"sqlite:{root}/store.db", keep=Retention(revisions=0, in_memory=10))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(compact(store))
+            readers = [group.create_task(read(store, seen)) for _ in range(3)]
+            await write(store, 3000)
+            done.set()
+        assert all(r.done() for r in readers)
+        await store.close()
+        return seen
+
+    done = asyncio.Event()
+    try:
+        seen = asyncio.run(asyncio.wait_for(scenario(), 60))
+    finally:
+        shutil.rmtree(root)
+    assert True in seen and False in seen
