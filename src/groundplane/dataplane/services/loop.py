@@ -35,13 +35,15 @@ class ServiceLoop:
     """Keeps this node's table like the cluster says. `run` until cancelled, then `close`; the table stays."""
 
     def __init__(self, informers: InformerFactory, config: ServiceConfig, node: str, clock: Clock) -> None:
-        self.gate = EndpointGate()
+        self._gate = EndpointGate()
         self._node = node
         self._clock = clock
         self._config = config
         self._services = informers.informer(SERVICES)
         self._slices = informers.informer(ENDPOINT_SLICES)
         self._dirty: dict[str, None] = {}  # in order of arrival
+        self._applying: set[str] = set()
+        self._applied = asyncio.Event()  # a new one for each transaction
         self._wake = asyncio.Event()
         self._ready = asyncio.Event()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="services")
@@ -64,6 +66,24 @@ class ServiceLoop:
             await self._wake.wait()
             await self._retrying(lambda: self._apply(table))
 
+    async def endpoint_gone(self, address: str, timeout: float) -> bool:
+        """Return True once no Service sends to this pod address as a ready endpoint, False after `timeout` seconds.
+
+        What is known of the cluster now is in the kernel then: an endpoint that is about to be shown counts as shown.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                await self._caught_up()
+                return await self._gate.endpoint_gone(address, timeout)
+        except TimeoutError:
+            return False
+
+    async def _caught_up(self) -> None:
+        pending = self._applying | self._dirty.keys()
+        while pending:
+            await self._applied.wait()
+            pending &= self._applying | self._dirty.keys()
+
     async def close(self) -> None:
         """Release the socket and the thread."""
         if self._table is not None:
@@ -85,6 +105,7 @@ class ServiceLoop:
         self._wake.clear()
         plans = {key_of(s): self._plan(s, remembered) for s in self._services.cache}
         before = dict(table.plans)
+        self._applying = set(plans)
         await self._do(lambda: table.reconcile(plans))
         self._tell(before, plans)
         _log.info("services are in the kernel", services=len(plans))
@@ -97,6 +118,7 @@ class ServiceLoop:
             self._wake.clear()
         before = {key: table.plans.get(key, ServicePlan()) for key in keys}
         plans = {key: self._current(key, before[key].backends) for key in keys}
+        self._applying = set(keys)
         try:
             await self._do(lambda: table.apply(plans))
         except NetlinkError as error:
@@ -112,7 +134,10 @@ class ServiceLoop:
     def _tell(self, before: Mapping[str, ServicePlan], after: Mapping[str, ServicePlan]) -> None:
         for key in before.keys() | after.keys():
             nothing = ServicePlan()
-            self.gate.change(before.get(key, nothing).active, after.get(key, nothing).active)
+            self._gate.change(before.get(key, nothing).active, after.get(key, nothing).active)
+        self._applying = set()
+        applied, self._applied = self._applied, asyncio.Event()
+        applied.set()
 
     def _current(self, key: str, before: Slots) -> ServicePlan:
         namespace, _, name = key.partition("/")
@@ -121,7 +146,7 @@ class ServiceLoop:
 
     def _plan(self, service: Object, before: Slots) -> ServicePlan:
         slices = self._slices.cache.by_index(BY_SERVICE, key_of(service))
-        return plan_service(service, slices, self._node, before)
+        return plan_service(service, slices, self._node, before, self._config.dns_ip)
 
     def _mark(self, key: str) -> None:
         if key:

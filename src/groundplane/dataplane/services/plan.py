@@ -71,8 +71,11 @@ class _Endpoint(NamedTuple):
     local: bool
 
 
-def plan_service(service: Object, slices: Iterable[Object], node: str, before: Slots) -> ServicePlan:
-    """The plan of one Service; `before` are the backends until now, whose slots are kept where they can be."""
+def plan_service(service: Object, slices: Iterable[Object], node: str, before: Slots, dns_ip: str = "") -> ServicePlan:
+    """The plan of one Service; `before` are the backends until now, whose slots are kept where they can be.
+
+    On `dns_ip` every node answers DNS itself, so the Service that names it is no front there.
+    """
     addresses = cluster_addresses(service)
     if not addresses or _is_others(service):
         return ServicePlan()
@@ -87,6 +90,8 @@ def plan_service(service: Object, slices: Iterable[Object], node: str, before: S
         plan.active.update(e.backend.address for e in endpoints if e.ready)
         internal_local = spec.get("internalTrafficPolicy") == "Local"
         for address in addresses:
+            if (address, port["port"]) == (dns_ip, 53):
+                continue
             plan.add_cluster(Front(address, protocol, port["port"]), endpoints, only_local=internal_local)
         if port.get("nodePort") and spec.get("type") in ("NodePort", "LoadBalancer"):
             external_local = spec.get("externalTrafficPolicy") == "Local"
