@@ -22,6 +22,7 @@ class KernelError(GroundError):
         self.call = call
         self.errno = errno
         self.object = object
+        self.hint = hint
 
     @classmethod
     def of(cls, call: str, error: OSError, object: str = "") -> KernelError:

@@ -161,7 +161,7 @@ class Namespace:
     def __init__(self, r: Reader) -> None:
         self.type = r.text("type", required=True)
         if self.type not in NAMESPACES:
-            raise r.error("type", f"{self.type!r} is no namespace; known are {', '.join(NAMESPACES)}")
+            raise r.error("type", f'"{self.type}" is no namespace; known are {", ".join(NAMESPACES)}')
         self.path = r.text("path")
         if self.path and not self.path.startswith("/"):
             raise r.error("path", "an absolute path is expected")

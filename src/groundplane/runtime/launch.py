@@ -31,6 +31,7 @@ from groundplane.runtime.stages import outside
 from groundplane.runtime.stages.outside import LaunchError
 from groundplane.runtime.talk import Gone, Talk
 from groundplane.runtime.validate import validate, validate_process
+from groundplane.runtime.wording import words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class Created:
             talk.close()
             return
         self.abort()
-        raise outside.launch_error(text)
+        raise _failed(outside.launch_error(text))
 
     def abort(self) -> None:
         """Kill and reap the waiting process and close `pidfd` and `console_fd`. The cgroup is left to `delete`."""
@@ -159,15 +160,26 @@ def create(
         )
     except GroundError as error:
         raise LaunchError(str(error), error.exit_code) from error
+    if cgroup and groups.processes(cgroup):
+        # Before anything is made, so that the failure does not take another's cgroup away.
+        raise LaunchError(f"container's cgroup is not empty: {cgroup} has processes in it")
     descriptors = outside.Descriptors(stdio, keep_fds, gate=Talk(*gate) if gate else None)
     try:
         return _create(document, plan, groups, descriptors, bundle=bundle, id=id, cgroup=cgroup)
     except BaseException as error:
+        starved = isinstance(error, outside.Lost) and cgroup and groups.oom_count(cgroup)
         if cgroup:
             _remove_cgroup(groups, cgroup)
-        if isinstance(error, GroundError) and not isinstance(error, LaunchError):
-            raise LaunchError(str(error)) from error
+        if starved:
+            raise _failed(LaunchError("container init was OOM-killed (memory limit too low?)")) from error
+        if isinstance(error, GroundError):
+            raise _failed(error) from error
         raise
+
+
+def _failed(error: GroundError) -> LaunchError:
+    """In runc's words: whatever happens once a process is being made is its failure to start."""
+    return LaunchError(f"unable to start container process: {words(error)}", error.exit_code)
 
 
 def _create(
@@ -183,8 +195,6 @@ def _create(
     cgroup_fd = -1
     warnings = plan.warnings
     if cgroup:
-        if groups.exists(cgroup) and groups.processes(cgroup):
-            raise LaunchError(f"cgroup {cgroup} is not empty: another container uses it")
         groups.create(cgroup)
         warnings += groups.set(cgroup, limits_of(config.linux.resources))
         if groups.layout == "v2":
@@ -209,7 +219,7 @@ def _create(
 def _root(bundle: str, path: str) -> str:
     root = path if path.startswith("/") else f"{bundle}/{path}"
     if not os.path.isdir(root):
-        raise LaunchError(f"rootfs path {root}: no such directory")
+        raise LaunchError(f"invalid rootfs: stat {root}: no such file or directory")
     return os.path.realpath(root)
 
 
@@ -265,10 +275,8 @@ def exec_process(
             child.end()
             raise
         return Created(child, plan.warnings + child.warnings)
-    except LaunchError:
-        raise
     except GroundError as error:
-        raise LaunchError(str(error), error.exit_code) from error
+        raise _failed(error) from error
     finally:
         if pidfd >= 0:
             os.close(pidfd)

@@ -152,7 +152,8 @@ def _isolation(config: Config, plan: Plan, keyring: str) -> list[Step]:
         elif namespace.type == "time":
             plan.parent_namespaces.append(("time", ""))
     if plan.clone_flags & CLONE_NEWUSER:
-        steps.append(namespaces.WaitMapped())
+        steps.append(namespaces.BecomeMapped(plan.clone_flags & ~(CLONE_NEWUSER | CLONE_NEWPID)))
+        plan.clone_flags &= CLONE_NEWUSER | CLONE_NEWPID
     if joined:
         steps.append(namespaces.JoinNamespaces(joined))
     steps.append(namespaces.NewSession(keyring))
@@ -259,6 +260,8 @@ def _identity(process: Process, host: Host, plan: Plan, seccomp: tuple[bytes, in
         steps.append(identity.SetNoNewPrivileges())
     elif seccomp:
         steps.append(identity.InstallSeccomp(*seccomp))
+    if process.rlimits or process.oom_score_adj is not None:
+        steps.append(identity.AskForLimits())
     user = process.user
     steps.append(
         identity.BecomeUser(

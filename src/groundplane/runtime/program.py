@@ -7,6 +7,7 @@ import os
 import stat
 
 from groundplane.base.errors import GroundError
+from groundplane.runtime.wording import strerror
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,10 +27,8 @@ def environment(entries: Iterable[str]) -> dict[str, str]:
     result: dict[str, str] = {}
     for entry in entries:
         name, equals, value = entry.partition("=")
-        if not equals:
-            raise ProgramError(f"invalid environment variable: missing '=': {entry!r}", 1)
-        if not name:
-            raise ProgramError(f"invalid environment variable: name cannot be empty: {entry!r}", 1)
+        if not equals or not name:
+            raise ProgramError(f'invalid environment variable: "{entry}"', 1)
         result[name] = value
     return result
 
@@ -38,7 +37,7 @@ def look_path(name: str, path: str) -> str:
     """The file that `name` means with this PATH, seen from the current directory and user. Raises ProgramError."""
     if "/" in name:
         if problem := _problem(name):
-            reason = f"stat {name}: {os.strerror(problem).lower()}" if problem == errno.ENOENT else _words(problem)
+            reason = f"stat {name}: {strerror(problem)}" if problem == errno.ENOENT else strerror(problem)
             raise ProgramError(f'exec: "{name}": {reason}', 127 if problem in _MISSING else 126)
         return name
     found = 0
@@ -50,7 +49,7 @@ def look_path(name: str, path: str) -> str:
         if problem == errno.EACCES:
             found = problem
     if found:
-        raise ProgramError(f'exec: "{name}": {_words(found)}', 126)
+        raise ProgramError(f'exec: "{name}": {strerror(found)}', 126)
     raise ProgramError(f'exec: "{name}": executable file not found in $PATH', 127)
 
 
@@ -68,11 +67,7 @@ def _problem(path: str) -> int:
     return 0 if mode & 0o111 and os.access(path, os.X_OK, effective_ids=True) else errno.EACCES
 
 
-def _words(number: int) -> str:
-    return os.strerror(number).lower()
-
-
 def exec_error(path: str, error: OSError) -> ProgramError:
     """Why execve(2) itself failed: a missing interpreter is 127 to Docker, everything else 126."""
     number = error.errno or errno.EIO
-    return ProgramError(f"exec {path}: {_words(number)}", 127 if number in _MISSING else 126)
+    return ProgramError(f"exec {path}: {strerror(number)}", 127 if number in _MISSING else 126)

@@ -86,7 +86,7 @@ def _action(name: str, number: int | None) -> int:
     if name == "SCMP_ACT_NOTIFY":
         raise SeccompError("linux.seccomp: SCMP_ACT_NOTIFY is not supported by this runtime")
     if name not in _ACTIONS:
-        raise SeccompError(f"invalid seccomp action: {name!r}")
+        raise SeccompError(f"string {name} is not a valid action for seccomp")
     action = _ACTIONS[name]
     if action in (f.ERRNO, f.TRACE):
         return action | (errno.EPERM if number is None else min(number, 0xFFFF))
@@ -103,6 +103,6 @@ def _alternatives(rule: SeccompRule) -> list[tuple[f.Compare, ...]]:
 
 def _compare(argument: SeccompArgument) -> f.Compare:
     if argument.op not in _OPERATORS:
-        raise SeccompError(f"invalid seccomp operator: {argument.op!r}")
+        raise SeccompError(f"string {argument.op} is not a valid operator for seccomp")
     # MASKED_EQ: `value` is the mask and `valueTwo` what must be left (config-linux.md, "seccomp").
     return f.Compare(argument.index, _OPERATORS[argument.op], argument.value, argument.value_two)

@@ -18,9 +18,11 @@ namespace. They are joined by a socket pair of sequenced packets: one message ea
         │ ── go ────────────────────────────────────────────────▶│ runs createContainer hooks
         │                                                        │ pivot_root, devices, masks, sysctls …
         │◀────────────────────────── console + a pty's master fd │   (only with a terminal)
-        │                                                        │ user, capabilities, seccomp
+        │◀─────────────────────────────────────────────── limits │   (only with rlimits or oom_score_adj)
+        │ sets them                                              │
+        │ ── go ────────────────────────────────────────────────▶│ user, capabilities, seccomp, finds the program
         │◀──────────────────────────────────────────────── ready │
-        │ sets rlimits and oom_score_adj                         │ waits; at end of file it ends: nobody wants it
+        │                                                        │ waits; at end of file it ends: nobody wants it
         │        … as long as the caller likes …                 │
         │ ── start ─────────────────────────────────────────────▶│ runs startContainer hooks, execve(2)
         │◀────────────────────────────────────────── end of file │ (the socket is close-on-exec)

@@ -33,9 +33,9 @@ class BadConfig(GroundError):
 def validate(config: Config) -> None:
     """Raises BadConfig."""
     if not config.oci_version.startswith("1."):
-        raise BadConfig(f"unsupported ociVersion {config.oci_version!r}: this runtime follows runtime-spec 1.x")
+        raise BadConfig(f'unsupported ociVersion "{config.oci_version}": this runtime follows runtime-spec 1.x')
     if config.root is None:
-        raise BadConfig("config.json: root must be specified")
+        raise BadConfig("root must be specified")
     if config.process is None:
         raise BadConfig("process property must not be empty")
     validate_process(config.process)
@@ -88,15 +88,15 @@ def _validate_namespaces(config: Config) -> set[str]:
     created: set[str] = set()
     for namespace in linux.namespaces:
         if namespace.type in kinds:
-            raise BadConfig(f"malformed spec file: duplicated ns {namespace.type!r}")
+            raise BadConfig(f'malformed spec file: duplicated ns "{namespace.type}"')
         kinds.add(namespace.type)
         if not namespace.path:
             created.add(namespace.type)
         elif not os.path.exists(namespace.path):
             raise BadConfig(f"lstat {namespace.path}: no such file or directory")
-    mapped = bool(linux.uid_mappings and linux.gid_mappings)
-    if "user" in created and not mapped:
-        raise BadConfig("User namespaces enabled, but no uid and gid mappings found.")
+    for what, mappings in (("uid", linux.uid_mappings), ("gid", linux.gid_mappings)):
+        if "user" in created and not mappings:
+            raise BadConfig(f"User namespaces enabled, but no {what} mappings found.")
     if (linux.uid_mappings or linux.gid_mappings) and "user" not in kinds:
         raise BadConfig("User namespace mappings specified, but user namespace isn't enabled in the config")
     if linux.time_offsets and "time" not in created:

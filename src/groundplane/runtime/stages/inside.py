@@ -17,6 +17,7 @@ from groundplane.kernel.calls import process as p
 from groundplane.runtime.program import ProgramError, exec_error, look_path
 from groundplane.runtime.steps.base import Inside
 from groundplane.runtime.talk import Gone, Talk
+from groundplane.runtime.wording import words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,11 +55,8 @@ def _walk(plan: Plan, talk: Talk, gate: Talk | None) -> None:
     for step in plan.steps:
         try:
             step.apply(at)
-        except GroundError as error:
-            talk.say("error", f"1 error during container init: error {step.describe()}: {error}")
-            os._exit(1)
-        except OSError as error:
-            talk.say("error", f"1 error during container init: error {step.describe()}: {_os_words(error)}")
+        except (GroundError, OSError) as error:
+            talk.say("error", f"1 error during container init: error {step.describe()}: {words(error)}")
             os._exit(1)
     environment = plan.environment
     if "HOME" not in environment:
@@ -79,7 +77,7 @@ def _walk(plan: Plan, talk: Talk, gate: Talk | None) -> None:
         try:
             plan.start_hooks.apply(at)
         except GroundError as error:
-            talk.say("error", f"1 {error}")
+            talk.say("error", f"1 {words(error)}")
             os._exit(1)
     try:
         os.execve(path, list(plan.args), environment)
@@ -87,11 +85,6 @@ def _walk(plan: Plan, talk: Talk, gate: Talk | None) -> None:
         failure = exec_error(path, error)
         talk.say("error", f"{failure.exit_code} {failure}")
     os._exit(1)
-
-
-def _os_words(error: OSError) -> str:
-    where = f" {error.filename}" if error.filename else ""
-    return f"{os.strerror(error.errno or 0).lower()}{where}"
 
 
 def _arrange_descriptors(

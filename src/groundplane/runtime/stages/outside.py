@@ -14,6 +14,7 @@ from groundplane.runtime.hooks import run_all, state_document
 from groundplane.runtime.stages import inside
 from groundplane.runtime.steps.namespaces import FLAGS, PROC_NAMES
 from groundplane.runtime.talk import Gone, Talk, pair
+from groundplane.runtime.wording import words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,12 +30,17 @@ class LaunchError(GroundError):
     """The container or process could not be started; nothing of it is left.
 
     `exit_code` is the shell's where the program itself is at fault: 127 it does not exist, 126 it cannot be executed;
-    1 for everything else. `str(error)` reads as runc's (`exec: "foo": executable file not found in $PATH`).
+    1 for everything else. `str(error)` reads as runc's:
+    `unable to start container process: exec: "foo": executable file not found in $PATH`.
     """
 
     def __init__(self, message: str, exit_code: int = 1) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+class Lost(LaunchError):
+    """The new process ended without a word: somebody, or the kernel for want of memory, killed it."""
 
 
 class Child:
@@ -158,12 +164,12 @@ def attach(child: Child, groups: Groups, cgroup: str) -> None:
 
 
 def await_ready(child: Child, process: Process, config: Config | None, id: str, bundle: str) -> None:
-    """Serve what inside asks for until it is ready; then set what only we may set. Raises LaunchError, KernelError."""
+    """Serve what inside asks for until it is ready. Raises LaunchError, KernelError."""
     while True:
         try:
             word, text, fd = child.talk.hear_with_fd()
         except Gone:
-            raise LaunchError("the container's first process ended before it was ready") from None
+            raise Lost("container init ended before it was ready") from None
         if fd >= 0:
             child.console_fd = fd
         if word == "ready":
@@ -172,12 +178,14 @@ def await_ready(child: Child, process: Process, config: Config | None, id: str, 
             raise launch_error(text)
         if word == "warning":
             child.warnings.append(text)
+        elif word == "limits":
+            _set_limits(child.pid, process)
+            child.talk.say("go")
         elif word == "hooks" and config is not None:
             state = state_document(id, "creating", child.pid, bundle, config.annotations)
             run_all("prestart", config.hooks.prestart, state)
             run_all("createRuntime", config.hooks.create_runtime, state)
             child.talk.say("go")
-    _set_limits(child.pid, process)
 
 
 def launch_error(text: str) -> LaunchError:
@@ -187,12 +195,17 @@ def launch_error(text: str) -> LaunchError:
 
 
 def _set_limits(pid: int, process: Process) -> None:
-    """rlimits and oom_score_adj: raising them needs rights over the host's user namespace, which inside may lack."""
+    """rlimits and oom_score_adj: raising them needs rights over the host's user namespace, which inside may lack.
+
+    prlimit(2) of a process of another user needs CAP_SYS_RESOURCE, so this comes before it becomes the container's.
+    """
     for limit in process.rlimits:
         try:
             prlimit(pid, limit.type, limit.soft, limit.hard)
         except KernelError as error:
-            raise LaunchError(f"error setting rlimits for container: error setting rlimit type: {error}") from None
+            raise LaunchError(
+                f"error during container init: error setting rlimits for ready process: {words(error)}"
+            ) from None
     if process.oom_score_adj is not None:
         write_text(f"/proc/{pid}/oom_score_adj", str(process.oom_score_adj))
 

@@ -33,6 +33,19 @@ class CapabilitySets:
         self.ambient = ambient
 
 
+class AskForLimits(Step):
+    """Let outside set the resource limits, late: a small number of open files would hinder the other steps."""
+
+    __slots__ = ()
+
+    def describe(self) -> str:
+        return "waiting for the resource limits"
+
+    def apply(self, at: Inside) -> None:
+        at.talk.say("limits")
+        at.hear("go")
+
+
 class BecomeUser(Step):
     """Change to the process's user, groups, directory and capabilities, in the only order that works.
 

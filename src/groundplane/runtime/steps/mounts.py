@@ -46,6 +46,8 @@ class MountFilesystem(Step):
         attributes = options.set
         if self.fstype == "tmpfs" and self.destination.rstrip("/") == "/dev":
             attributes &= ~m.MOUNT_ATTR_RDONLY  # `FinishRoot` sets it once the nodes are there
+        elif attributes & m.MOUNT_ATTR_RDONLY:
+            data.append("ro")  # the instance too, as mount(2) does with MS_RDONLY
         mount_fd = m.fsmount(self.fstype, self.source, data, attributes)
         try:
             if options.copy_up:

@@ -90,18 +90,26 @@ class JoinProcess(Step):
         at.root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
-class WaitMapped(Step):
-    """Wait until the new user namespace has its id mappings, then be its root."""
+class BecomeMapped(Step):
+    """Wait until the new user namespace has its id mappings, be its root, and only then make the other namespaces.
 
-    __slots__ = ()
+    In this order they are made by a user that exists in them: the root of mqueue, for one, belongs to its maker.
+    """
+
+    __slots__ = ("flags",)
+
+    def __init__(self, flags: int) -> None:
+        self.flags = flags
 
     def describe(self) -> str:
-        return "waiting for the user namespace's mappings"
+        return "entering the new user namespace"
 
     def apply(self, at: Inside) -> None:
         if not at.mapped:
             at.hear("mapped")
         become_root()
+        if self.flags:
+            p.unshare(self.flags)
 
 
 def become_root() -> None:

@@ -1,0 +1,135 @@
+"""What `create` and `run` share: reading the bundle, reserving the id, launching, writing what others look for."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from groundplane.base.clock import rfc3339_nano
+from groundplane.base.errors import GroundError
+from groundplane.runtime import launch
+from groundplane.runtime.documents import read_config_file
+from groundplane.runtime.state import Container, Store, process_start_time
+from groundplane.runtime.talk import send_fd
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from groundplane.runtime.arguments import Parsed
+    from groundplane.runtime.main import Globals
+
+
+class Bundle:
+    """A bundle directory and its document, checked for what the options say about terminals."""
+
+    __slots__ = ("config", "console_socket", "directory", "keep", "terminal")
+
+    def __init__(self, given: Parsed, *, detach: bool) -> None:
+        self.directory = os.path.abspath(given.value("bundle", "."))
+        if not os.path.isdir(self.directory):
+            raise GroundError(f"chdir {given.value('bundle')}: no such file or directory")
+        if given.switch("no-pivot"):
+            raise GroundError("--no-pivot is not supported: a container without pivot_root(2) can be left")
+        self.config = read_config_file(self.directory)
+        self.terminal = _is_terminal(self.config.get("process"))
+        self.console_socket = given.value("console-socket")
+        check_console(self.console_socket, terminal=self.terminal, detach=detach)
+        self.keep = preserved(given, self.config.get("process"))
+
+
+def _is_terminal(process: Any) -> bool:
+    return isinstance(process, dict) and process.get("terminal") is True
+
+
+def check_console(socket: str, *, terminal: bool, detach: bool) -> None:
+    """Who gets the terminal's master must be clear. Raises GroundError, in runc's words."""
+    if detach and terminal and not socket:
+        raise GroundError("cannot allocate tty if runc will detach without setting console socket")
+    if socket and not (detach and terminal):
+        raise GroundError("cannot use console socket if runc will not detach or allocate tty")
+
+
+def preserved(given: Parsed, process: Any) -> list[int]:
+    """The descriptors from 3 on that the container gets: those of socket activation, then --preserve-fds of them.
+
+    With socket activation (sd_listen_fds(3)) the process is told, as runc does.
+    """
+    listen = os.environ.get("LISTEN_FDS", "")
+    count = int(listen) if listen.isdigit() else 0
+    if count and isinstance(process, dict):
+        process["env"] = [*(process.get("env") or ()), f"LISTEN_FDS={count}", "LISTEN_PID=1"]
+    keep = list(range(3, 3 + count + given.number("preserve-fds")))
+    for fd in keep:
+        try:
+            os.fstat(fd)
+        except OSError:
+            raise GroundError(f"file descriptor {fd} is to be preserved and is not open") from None
+    return keep
+
+
+def cgroup_path(config: dict[str, Any], id: str) -> str:
+    """`linux.cgroupsPath` below each hierarchy's root; the id where it is not given (as runc)."""
+    path = ((config.get("linux") or {}).get("cgroupsPath") or "").strip("/")
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if ".." in parts:
+        raise GroundError(f"linux.cgroupsPath: {path!r} must not contain '..'")
+    return "/".join(parts) or id
+
+
+def store_container(store: Store, directory: str, id: str, bundle: Bundle, cgroup: str, pid: int) -> Container:
+    """Write the container's state. Raises GroundError."""
+    root = bundle.config["root"]["path"]
+    container = Container(
+        directory,
+        {
+            "id": id,
+            "pid": pid,
+            "startTime": process_start_time(pid) or 0,
+            "bundle": bundle.directory,
+            "rootfs": os.path.normpath(os.path.join(bundle.directory, root)),
+            "cgroup": cgroup,
+            "created": rfc3339_nano(time.time_ns()),
+            "owner": os.getuid(),
+            "config": bundle.config,
+        },
+    )
+    store.save(container)
+    return container
+
+
+def write_pid_file(path: str, pid: int) -> None:
+    """The number alone, renamed into place, so that no reader sees half of it."""
+    if not path:
+        return
+    temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}")
+    try:
+        with open(temporary, "w", encoding="ascii") as file:
+            file.write(str(pid))
+        os.rename(temporary, path)
+    except OSError as error:
+        raise GroundError(f"open {path}: {os.strerror(error.errno or 0).lower()}") from error
+
+
+def hand_over_console(path: str, console_fd: int) -> None:
+    """Send the terminal's master to whoever listens on the console socket. Raises GroundError."""
+    if console_fd < 0:
+        return
+    try:
+        send_fd(path, console_fd)
+    except OSError as error:
+        raise GroundError(f"dial unix {path}: connect: {os.strerror(error.errno or 0).lower()}") from error
+    os.close(console_fd)
+
+
+def warn(globals: Globals, sentences: tuple[str, ...] | list[str]) -> None:
+    for sentence in sentences:
+        globals.log.warning(sentence)
+
+
+def undo(store: Store, id: str, created: launch.Created | None, config: dict[str, Any], cgroup: str) -> None:
+    """After a failure behind the launch: nothing of the container stays."""
+    if created is not None and created.pidfd >= 0:
+        created.abort()
+        launch.delete({**config, "hooks": None}, bundle="", id=id, cgroup=cgroup)
+    store.remove(id)

@@ -1,0 +1,66 @@
+"""`kill`: a signal to the container's init, or with --all to everything in its cgroup."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from groundplane.base.errors import GroundError
+from groundplane.kernel.calls.process import pidfd_open, pidfd_send_signal
+from groundplane.runtime.state import Container, Store, process_start_time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from groundplane.runtime.arguments import Parsed
+    from groundplane.runtime.main import Globals
+
+
+def kill(given: Parsed, globals: Globals) -> int:
+    container = Store(globals.root).load(given.words[0])
+    number = signal_number(given.words[1] if len(given.words) > 1 else "SIGTERM")
+    if given.switch("all"):
+        _kill_all(container, number)
+        return 0
+    if container.status() == "stopped":
+        raise GroundError("container not running")
+    send(container, number)
+    return 0
+
+
+def signal_number(text: str) -> int:
+    """`9`, `KILL` or `SIGKILL`; real-time ones as `RTMIN+3`. Raises GroundError."""
+    if text.isdigit():
+        return int(text)
+    name = text.upper().removeprefix("SIG")
+    base, plus, offset = name.partition("+")
+    if base in ("RTMIN", "RTMAX") and (not plus or offset.isdigit()):
+        return int(signal.Signals[f"SIG{base}"]) + int(offset or 0)
+    try:
+        return int(signal.Signals[f"SIG{name}"])
+    except KeyError:
+        raise GroundError(f'unknown signal "{text}"') from None
+
+
+def send(container: Container, number: int) -> None:
+    """Signal init through a pidfd, proved to be the same process, so that a reused pid is never hit."""
+    pidfd = pidfd_open(container.pid)
+    try:
+        if process_start_time(container.pid) != container.start_time:
+            raise GroundError("container not running")
+        pidfd_send_signal(pidfd, number)
+    finally:
+        os.close(pidfd)
+
+
+def _kill_all(container: Container, number: int) -> None:
+    from groundplane.kernel.cgroups import registry  # late: only --all needs the cgroup
+
+    groups = registry.detect()
+    if number == signal.SIGKILL:
+        groups.kill(container.cgroup)
+        return
+    for pid in groups.processes(container.cgroup):
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            pass

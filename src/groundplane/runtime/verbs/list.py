@@ -1,0 +1,71 @@
+"""`list`: the containers of this root, as a table, as JSON, or by id alone."""
+
+from __future__ import annotations
+
+import json
+import pwd
+
+from groundplane.base.errors import GroundError
+from groundplane.runtime.state import Container, Store
+from groundplane.runtime.verbs.showing import status_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from groundplane.runtime.arguments import Parsed
+    from groundplane.runtime.main import Globals
+
+_HEADINGS = ("ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER")
+
+
+def list_containers(given: Parsed, globals: Globals) -> int:
+    containers = _load_all(Store(globals.root), globals)
+    if given.switch("quiet"):
+        for container in containers:
+            print(container.id)
+        return 0
+    rows = [_row(container) for container in containers]
+    form = given.value("format", "table")
+    if form == "json":
+        print(json.dumps(rows or None, separators=(",", ":")), end="")
+    elif form == "table":
+        _print_table([[str(row[k]) for k in ("id", "pid", "status", "bundle", "created", "owner")] for row in rows])
+    else:
+        raise GroundError(f"invalid format option {form}")
+    return 0
+
+
+def _load_all(store: Store, globals: Globals) -> list[Container]:
+    """Those that can be read; one that is just being made or removed is passed over, a broken one is reported."""
+    found = []
+    for id in store.ids():
+        try:
+            found.append(store.load(id))
+        except GroundError as error:
+            globals.log.warning(f"load container {id}: {error}")
+    return found
+
+
+def _row(container: Container) -> dict[str, object]:
+    status = status_of(container)
+    try:
+        owner = pwd.getpwuid(container.owner).pw_name
+    except KeyError:
+        owner = f"#{container.owner}"
+    return {
+        "ociVersion": container.config.get("ociVersion", ""),
+        "id": container.id,
+        "pid": 0 if status == "stopped" else container.pid,
+        "status": status,
+        "bundle": container.bundle,
+        "rootfs": container.rootfs,
+        "created": container.created,
+        "owner": owner,
+    }
+
+
+def _print_table(rows: list[list[str]]) -> None:
+    """Columns as Go's tabwriter sets them for runc: at least 12 wide, 3 apart."""
+    table = [list(_HEADINGS), *rows]
+    widths = [max(12, *(len(row[i]) + 3 for row in table)) for i in range(len(_HEADINGS) - 1)]
+    for row in table:
+        print("".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)) + row[-1])

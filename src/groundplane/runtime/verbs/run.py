@@ -1,0 +1,57 @@
+"""`run`: create, start, and, unless detached, stay until it ends and clear it away."""
+
+from __future__ import annotations
+
+from groundplane.kernel.calls.process import set_child_subreaper
+from groundplane.runtime import launch
+from groundplane.runtime.state import Store
+from groundplane.runtime.verbs import creation
+from groundplane.runtime.verbs.delete import clear
+from groundplane.runtime.verbs.foreground import forward_signals, stay
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from groundplane.runtime.arguments import Parsed
+    from groundplane.runtime.main import Globals
+
+
+def run(given: Parsed, globals: Globals) -> int:
+    (id,) = given.words
+    detach = given.switch("detach")
+    store = Store(globals.root)
+    store.directory(id)
+    bundle = creation.Bundle(given, detach=detach)
+    directory = store.reserve(id)
+    if not detach and not given.switch("no-subreaper"):
+        set_child_subreaper()
+    created = None
+    cgroup = creation.cgroup_path(bundle.config, id)
+    try:
+        created = launch.create(
+            bundle.config,
+            bundle=bundle.directory,
+            id=id,
+            stdio=(0, 1, 2),
+            cgroup=cgroup,
+            console=bundle.terminal,
+            keep_fds=bundle.keep,
+            keyring=not given.switch("no-new-keyring"),
+        )
+        creation.warn(globals, created.warnings)
+        if detach:
+            creation.hand_over_console(bundle.console_socket, created.console_fd)
+        container = creation.store_container(store, directory, id, bundle, cgroup, created.pid)
+        creation.write_pid_file(given.value("pid-file"), created.pid)
+        if not detach:
+            forward_signals(created.pidfd)
+        created.start()
+    except BaseException:
+        creation.undo(store, id, created, bundle.config, cgroup)
+        raise
+    creation.warn(globals, launch.run_poststart(bundle.config, bundle=bundle.directory, id=id, pid=created.pid))
+    if detach:
+        return 0
+    code = stay(created)
+    if not given.switch("keep"):
+        creation.warn(globals, clear(store, container))
+    return code

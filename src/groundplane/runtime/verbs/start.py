@@ -1,0 +1,57 @@
+"""`start`: tell the waiting init to execute its program, through the named pipes that `create` made."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from groundplane.base.errors import GroundError
+from groundplane.runtime.state import Store, locked
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from groundplane.runtime.arguments import Parsed
+    from groundplane.runtime.main import Globals
+    from groundplane.runtime.state import Container
+
+
+def start(given: Parsed, globals: Globals) -> int:
+    (id,) = given.words
+    store = Store(globals.root)
+    with locked(store.directory(id)):
+        container = store.load(id)
+        status = container.status()
+        if status == "stopped":
+            raise GroundError("cannot start a container that has stopped")
+        if status != "created":
+            raise GroundError("cannot start an already running container")
+        _open_gate(container)
+    if (container.config.get("hooks") or {}).get("poststart"):
+        from groundplane.runtime import launch  # late: without such hooks `start` needs nothing of it
+
+        bundle, pid = container.bundle, container.pid
+        for sentence in launch.run_poststart(container.config, bundle=bundle, id=id, pid=pid):
+            globals.log.warning(sentence)
+    return 0
+
+
+def _open_gate(container: Container) -> None:
+    """Say `start`; end of file on the reply means that the program runs. Raises GroundError."""
+    reply = os.open(f"{container.directory}/exec.reply", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        try:
+            gate = os.open(f"{container.directory}/exec.fifo", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # nobody reads: init has ended meanwhile
+                raise GroundError("cannot start a container that has stopped") from None
+            raise
+        os.write(gate, b"start ")
+        os.close(gate)
+        os.unlink(f"{container.directory}/exec.fifo")
+        os.set_blocking(reply, True)
+        answer = os.read(reply, 32768).decode(errors="replace")
+    finally:
+        os.close(reply)
+    word, _, text = answer.partition(" ")
+    if word == "error":
+        raise GroundError(text.partition(" ")[2])
