@@ -35,7 +35,7 @@ class GarbageCollector(Controller[Look]):
         super().__init__(context)
         self._graph = Graph()
         self._by_kind: dict[tuple[str, str], Resource] = {}
-        self._watched: set[Resource] = set()
+        self._watched: set[tuple[str, str]] = set()
         self._gone: Recent[bool] = Recent(500)
 
     async def begin(self) -> None:
@@ -48,9 +48,10 @@ class GarbageCollector(Controller[Look]):
         for resource in await self.context.discover():
             # What has several versions is watched once, but may be named as an owner by any of them.
             self._by_kind.setdefault((resource.group, resource.kind), resource)
-            if resource in self._watched or (resource.group, resource.plural) in IGNORED:
+            word = (resource.group, resource.plural)
+            if word in self._watched or word in IGNORED:
                 continue
-            self._watched.add(resource)
+            self._watched.add(word)
             informer = self.context.informers.informer(resource)
             informer.add_handler(self._handler(resource))
             added.append(informer)

@@ -1,0 +1,242 @@
+"""Controllers and scheduler over the real API server (memory store), a scripted node in place of a kubelet.
+
+What a user sees: a Deployment becomes bound, ready pods; a rollout replaces them; deleting it, or its namespace, leaves
+nothing. Everything here goes through authorization with upstream's bootstrap roles, as in production.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from groundplane.apiserver import server as apiserver
+from groundplane.base.clock import SystemClock, rfc3339
+from groundplane.base.settings import Settings
+from groundplane.client.client import Client
+from groundplane.client.contract import ApiError, Object
+from groundplane.client.informer import Handler, Informer, InformerFactory
+from groundplane.client.objects import is_deleting, labels_of, name_of, namespace_of, replace_in
+from groundplane.client.resources import CONFIG_MAPS, DEPLOYMENTS, ENDPOINT_SLICES, NAMESPACES, PODS, REPLICA_SETS
+from groundplane.daemon import identities
+from groundplane.daemon.controlplane import Loops, facts
+from groundplane.store.registry import open_store
+
+CLOCK = SystemClock()
+
+
+class ScriptedNode:
+    """Runs nothing: a bound pod gets an address and is ready; a pod being deleted is gone at once."""
+
+    def __init__(self, client: Client, informers: InformerFactory, name: str) -> None:
+        self._client = client
+        self._name = name
+        self._number = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        informers.informer(PODS).add_handler(Handler(add=self._see, update=lambda _, new: self._see(new)))
+
+    async def join(self) -> None:
+        ready = {"type": "Ready", "status": "True", "lastHeartbeatTime": rfc3339(time.time()), "reason": "KubeletReady"}
+        room = {"cpu": "64", "memory": "64Gi", "pods": "500"}
+        body = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": self._name}}
+        made = await self._client.nodes.create(body)
+        status = {"capacity": room, "allocatable": room, "conditions": [ready]}
+        await self._client.nodes.update_status({**made, "status": status})
+
+    def _see(self, pod: Object) -> None:
+        if (pod.get("spec") or {}).get("nodeName") == self._name:
+            task = asyncio.get_running_loop().create_task(self._act(pod))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _act(self, pod: Object) -> None:
+        try:
+            if is_deleting(pod):
+                await self._client.pods.delete(name_of(pod), namespace_of(pod), grace_period=0)
+            elif (pod.get("status") or {}).get("phase") != "Running":
+                self._number += 1
+                ip = f"10.244.0.{self._number % 250 + 1}"
+                now = rfc3339(time.time())
+                conditions = [
+                    {"type": type, "status": "True", "lastTransitionTime": now}
+                    for type in ("PodScheduled", "Initialized", "ContainersReady", "Ready")
+                ]
+                status = {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}], "conditions": conditions}
+                await self._client.pods.update_status({**pod, "status": {**pod.get("status", {}), **status}})
+        except ApiError as error:
+            if error.code not in (404, 409):
+                raise
+
+
+class Watcher:
+    """Waits for states of the cluster as a user's client sees them, by events."""
+
+    def __init__(self, informers: InformerFactory) -> None:
+        self._informers = informers
+        self._changed = asyncio.Event()
+
+    def cache(self, resource: Any) -> Informer:
+        informer = self._informers.informer(resource)
+        informer.add_handler(Handler(add=self._ring, update=lambda _, new: self._ring(new), delete=self._ring))
+        return informer
+
+    def _ring(self, _: Object) -> None:
+        self._changed.set()
+
+    async def until(self, holds: Callable[[], bool], seconds: float = 20.0) -> None:
+        async with asyncio.timeout(seconds):
+            while not holds():
+                self._changed.clear()
+                await self._changed.wait()
+
+
+@asynccontextmanager
+async def cluster(root: Path) -> AsyncIterator[tuple[Client, Watcher]]:
+    settings = Settings(root=str(root), run=str(root / "run"), api_port=_free_port(), node_ip="127.0.0.1")
+    store = await open_store("memory:")
+    server = await apiserver.start(settings, store, host="127.0.0.1")
+    clients = identities.local(server)
+    loops = Loops(clients, CLOCK, facts(settings), scheduler=True, controllers=True)
+    loops.start()
+    user = clients(identities.ADMIN, "test")
+    informers = InformerFactory(user, CLOCK)
+    kubelet = ScriptedNode(user, informers, "n1")
+    watcher = Watcher(informers)
+    await kubelet.join()
+    informers.start()
+    try:
+        yield user, watcher
+    finally:
+        await informers.stop()
+        await loops.stop()
+        await server.stop()
+        await store.close()
+
+
+def _free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+def deployment(replicas: int, image: str, namespace: str) -> Object:
+    labels = {"app": "web"}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "web", "namespace": namespace},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "c", "image": image}]}},
+        },
+    }
+
+
+def available(informer: Informer, namespace: str, generation: int = 1) -> int:
+    """How many replicas serve, all of the newest template; -1 while the controller is behind."""
+    web = informer.cache.get("web", namespace)
+    status = (web or {}).get("status") or {}
+    if status.get("observedGeneration", 0) < generation:
+        return -1
+    if status.get("updatedReplicas") != status.get("replicas"):
+        return -1
+    return int(status.get("availableReplicas") or 0)
+
+
+def test_a_deployment_from_create_to_namespace_gone(run, state_root: Path) -> None:
+    async def work() -> None:
+        async with cluster(state_root) as (user, watcher):
+            pods, sets, webs = watcher.cache(PODS), watcher.cache(REPLICA_SETS), watcher.cache(DEPLOYMENTS)
+            slices, maps, spaces = watcher.cache(ENDPOINT_SLICES), watcher.cache(CONFIG_MAPS), watcher.cache(NAMESPACES)
+            await user.namespaces.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}})
+            await watcher.until(lambda: maps.cache.get("kube-root-ca.crt", "shop") is not None)
+            assert "BEGIN CERTIFICATE" in maps.cache.get("kube-root-ca.crt", "shop")["data"]["ca.crt"]
+            service = {"selector": {"app": "web"}, "ports": [{"port": 80}]}
+            meta = {"name": "web", "namespace": "shop"}
+            await user.services.create({"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": service})
+
+            started = time.monotonic()
+            await user.deployments.create(deployment(30, "web:1", "shop"))
+            await watcher.until(lambda: available(webs, "shop") == 30)
+            print(f"30 replicas available after {time.monotonic() - started:.3f} s")
+            assert {pod["spec"]["nodeName"] for pod in pods.cache.list("shop")} == {"n1"}
+
+            def backends() -> int:
+                mine = [s for s in slices.cache.list("shop") if labels_of(s)["kubernetes.io/service-name"] == "web"]
+                return sum(1 for s in mine for e in s["endpoints"] or () if e["conditions"]["ready"])
+
+            await watcher.until(lambda: backends() == 30)
+            node = await user.nodes.get("n1")
+            assert node["spec"]["podCIDR"] == "10.244.0.0/24"
+
+            web = await user.deployments.get("web", "shop")
+            template = deployment(30, "web:2", "shop")["spec"]["template"]
+            await user.deployments.update(replace_in(web, ("spec", "template"), template))
+            await watcher.until(lambda: available(webs, "shop", generation=2) == 30)
+            images = {p["spec"]["containers"][0]["image"] for p in pods.cache.list("shop") if not is_deleting(p)}
+            assert images == {"web:2"}
+            web = webs.cache.get("web", "shop")
+            assert web["metadata"]["annotations"]["deployment.kubernetes.io/revision"] == "2"
+            assert sorted(s["spec"]["replicas"] for s in sets.cache.list("shop")) == [0, 30]
+
+            started = time.monotonic()
+            await user.deployments.delete("web", "shop")
+            await watcher.until(lambda: not pods.cache.list("shop") and not sets.cache.list("shop"))
+            print(f"deleted with its pods after {time.monotonic() - started:.3f} s")
+
+            await user.deployments.create(deployment(3, "web:3", "shop"))
+            await watcher.until(lambda: available(webs, "shop") == 3)
+            started = time.monotonic()
+            await user.namespaces.delete("shop")
+            await watcher.until(lambda: spaces.cache.get("shop") is None)
+            print(f"namespace gone after {time.monotonic() - started:.3f} s")
+            for informer in (pods, sets, webs, slices, maps):
+                await watcher.until(lambda cache=informer.cache: not cache.list("shop"))
+            events, _ = await user.events.list_all("default")
+            assert not [e for e in events if e["reason"].startswith("Failed")]
+
+    run(work())
+
+
+def test_a_pod_too_large_says_why_and_fits_a_new_node(run, state_root: Path) -> None:
+    async def work() -> None:
+        async with cluster(state_root) as (user, watcher):
+            pods = watcher.cache(PODS)
+            container = {"name": "c", "image": "web", "resources": {"requests": {"cpu": "100"}}}
+            body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "big"}, "spec": {"containers": [container]}}
+
+            async def created() -> None:
+                async with asyncio.timeout(20):
+                    while True:  # the service account controller makes the account that admission asks for
+                        try:
+                            await user.pods.create(body, "default")
+                            return
+                        except ApiError as error:
+                            assert error.code == 403
+                            await asyncio.sleep(0.02)
+
+            await created()
+
+            def condition() -> Object:
+                big = pods.cache.get("big", "default") or {}
+                found = (big.get("status") or {}).get("conditions") or ()
+                return next((c for c in found if c["type"] == "PodScheduled"), {})
+
+            await watcher.until(lambda: condition().get("reason") == "Unschedulable")
+            assert condition()["message"] == (
+                "0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: "
+                "0/1 nodes are available: 1 Preemption is not helpful for scheduling."
+            )
+            room = {"cpu": "128", "memory": "64Gi", "pods": "10"}
+            node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n2"}}
+            made = await user.nodes.create(node)
+            ready = [{"type": "Ready", "status": "True", "reason": "KubeletReady"}]
+            await user.nodes.update_status({**made, "status": {"allocatable": room, "conditions": ready}})
+            await watcher.until(lambda: (pods.cache.get("big", "default") or {})["spec"].get("nodeName") == "n2")
+
+    run(work())
