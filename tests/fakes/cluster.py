@@ -44,6 +44,7 @@ class FakeCluster:
         self._clock = clock
         self._revision = 0
         self._store: dict[str, dict[tuple[str, str], Object]] = {}  # by "group/version/plural"
+        self._log: list[tuple[str, Object | None, Object, str]] = []  # every change, for watches from the past
         self._watchers: list[tuple[str, str, Callable[[Object], bool], asyncio.Queue[WatchEvent]]] = []
         self.calls: list[tuple[str, str]] = []
         self.refuse: Callable[[Request], ApiError | None] = lambda _: None
@@ -77,9 +78,9 @@ class FakeCluster:
         queue: asyncio.Queue[WatchEvent] = asyncio.Queue()
         entry = (where.kind, where.namespace, select, queue)
         since = int(query.get("resourceVersion") or 0)
-        for obj in self._store.get(where.kind, {}).values():
-            if int(obj["metadata"]["resourceVersion"]) > since:
-                self._offer(entry, None, obj, "")
+        for kind, old, new, word in self._log:
+            if int(new["metadata"]["resourceVersion"]) > since and kind == where.kind:
+                self._offer(entry, old, new, word)
         self._watchers.append(entry)
         try:
             while True:
@@ -222,23 +223,27 @@ class FakeCluster:
         old = table.get(key)
         new = {**obj, "metadata": {**obj["metadata"], "resourceVersion": str(self._revision)}}
         table[key] = new
-        for entry in self._watchers:
-            if entry[0] == kind and entry[1] in ("", key[0]):
-                self._offer(entry, old, new, "")
+        self._tell(kind, old, new, "")
         return new
 
     def _remove(self, kind: str, table: dict[tuple[str, str], Object], key: tuple[str, str], obj: Object) -> Object:
         self._revision += 1
         old = table.pop(key)
         new = {**obj, "metadata": {**obj["metadata"], "resourceVersion": str(self._revision)}}
-        for entry in self._watchers:
-            if entry[0] == kind and entry[1] in ("", key[0]):
-                self._offer(entry, old, new, "DELETED")
+        self._tell(kind, old, new, "DELETED")
         return new
+
+    def _tell(self, kind: str, old: Object | None, new: Object, word: str) -> None:
+        self._log.append((kind, old, new, word))
+        for entry in self._watchers:
+            if entry[0] == kind:
+                self._offer(entry, old, new, word)
 
     @staticmethod
     def _offer(entry: Any, old: Object | None, new: Object, kind: str) -> None:
-        _, _, select, queue = entry
+        _, namespace, select, queue = entry
+        if namespace not in ("", new["metadata"].get("namespace")):
+            return
         was, fits = old is not None and select(old), select(new) and kind != "DELETED"
         if was or fits:
             word = ("MODIFIED" if fits else "DELETED") if was else "ADDED"
