@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -131,6 +132,7 @@ class Globals:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Its status: 0, 1 for an error, 255 for one of `exec`, 3 for an unknown verb, or a child's."""
+    gc.disable()  # a short life: the collector would only walk what the imports made
     words = list(sys.argv[1:] if argv is None else argv)
     log = Log()
     try:

@@ -25,6 +25,17 @@ from groundplane.kernel.errors import KernelError
 
 _AGAIN = "GROUND_PROTECTED"
 
+# No orderly taking down of an interpreter whose process ends anyway: 2 ms.
+_PROGRAM = """\
+import os, sys
+sys.path.insert(0, {root!r})
+from {module} import main
+code = main()
+sys.stdout.flush()
+sys.stderr.flush()
+os._exit(code)
+"""
+
 
 def is_protected() -> bool:
     """Whether this process's executable lies on a read-only mount."""
@@ -45,7 +56,7 @@ def ensure(module: str, arguments: list[str]) -> None:
         fd = m.open_tree(m.AT_FDCWD, os.path.realpath("/proc/self/exe"), recursive=False)
         m.mount_setattr(fd, set=m.MOUNT_ATTR_RDONLY)
         root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-        program = f"import sys; sys.path.insert(0, {root!r}); from {module} import main; sys.exit(main())"
+        program = _PROGRAM.format(root=root, module=module)
         execveat(fd, [sys.executable, "-I", "-S", "-c", program, *arguments], {**os.environ, _AGAIN: "1"})
     except KernelError as error:
         raise GroundError(f"the interpreter cannot be protected from containers (CVE-2019-5736): {error}") from error

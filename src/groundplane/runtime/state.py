@@ -15,6 +15,7 @@ import fcntl
 import os
 
 from groundplane.base.errors import ConflictError, GroundError, NotFoundError
+from groundplane.runtime.documents import encode_text, read_json, write_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,19 +46,6 @@ class Container:
         if process_start_time(self.pid) != self.start_time:
             return "stopped"
         return "created" if os.path.exists(f"{self.directory}/exec.fifo") else "running"
-
-    def document(self) -> dict[str, Any]:
-        return {
-            "id": self.id,
-            "pid": self.pid,
-            "startTime": self.start_time,
-            "bundle": self.bundle,
-            "rootfs": self.rootfs,
-            "cgroup": self.cgroup,
-            "created": self.created,
-            "owner": self.owner,
-            "config": self.config,
-        }
 
 
 def process_start_time(pid: int) -> int | None:
@@ -101,8 +89,6 @@ class Store:
     def load(self, id: str) -> Container:
         """Raises NotFoundError."""
         directory = self.directory(id)
-        from groundplane.runtime.documents import read_json
-
         try:
             return Container(directory, read_json(f"{directory}/state.json"))
         except FileNotFoundError:
@@ -110,11 +96,10 @@ class Store:
         except (KeyError, TypeError) as error:
             raise GroundError(f"{directory}/state.json: written by another program: {error}") from error
 
-    def save(self, container: Container) -> None:
-        """Write the state durably enough for a crash of ours: a whole file or none."""
-        from groundplane.runtime.documents import write_json
-
-        write_json(f"{container.directory}/state.json", container.document())
+    def save(self, directory: str, fields: dict[str, str | int], config: str) -> None:
+        """Write a container's state, a whole file or none; `config` is the document as the bundle has it."""
+        pairs = [f"{encode_text(k)}:{encode_text(v) if isinstance(v, str) else v}" for k, v in fields.items()]
+        write_text(f"{directory}/state.json", f'{{{",".join(pairs)},"config":{config.strip()}}}')
 
     def ids(self) -> list[str]:
         try:

@@ -9,7 +9,7 @@ from groundplane.base.clock import rfc3339_nano
 from groundplane.base.errors import GroundError
 from groundplane.runtime import launch
 from groundplane.runtime.documents import read_config_file
-from groundplane.runtime.state import Container, Store, process_start_time
+from groundplane.runtime.state import Store, process_start_time
 from groundplane.runtime.talk import send_fd
 
 TYPE_CHECKING = False
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Bundle:
     """A bundle directory and its document, checked for what the options say about terminals."""
 
-    __slots__ = ("config", "console_socket", "directory", "keep", "terminal")
+    __slots__ = ("config", "console_socket", "directory", "keep", "terminal", "text")
 
     def __init__(self, given: Parsed, *, detach: bool) -> None:
         self.directory = os.path.abspath(given.value("bundle", "."))
@@ -31,7 +31,7 @@ class Bundle:
             raise GroundError(f"chdir {given.value('bundle')}: no such file or directory")
         if given.switch("no-pivot"):
             raise GroundError("--no-pivot is not supported: a container without pivot_root(2) can be left")
-        self.config = read_config_file(self.directory)
+        self.config, self.text = read_config_file(self.directory)
         self.terminal = _is_terminal(self.config.get("process"))
         self.console_socket = given.value("console-socket")
         check_console(self.console_socket, terminal=self.terminal, detach=detach)
@@ -77,25 +77,19 @@ def cgroup_path(config: dict[str, Any], id: str) -> str:
     return "/".join(parts) or id
 
 
-def store_container(store: Store, directory: str, id: str, bundle: Bundle, cgroup: str, pid: int) -> Container:
-    """Write the container's state. Raises GroundError."""
-    root = bundle.config["root"]["path"]
-    container = Container(
-        directory,
-        {
-            "id": id,
-            "pid": pid,
-            "startTime": process_start_time(pid) or 0,
-            "bundle": bundle.directory,
-            "rootfs": os.path.normpath(os.path.join(bundle.directory, root)),
-            "cgroup": cgroup,
-            "created": rfc3339_nano(time.time_ns()),
-            "owner": os.getuid(),
-            "config": bundle.config,
-        },
-    )
-    store.save(container)
-    return container
+def store_container(store: Store, directory: str, id: str, bundle: Bundle, cgroup: str, pid: int) -> None:
+    """Write the container's state."""
+    fields: dict[str, str | int] = {
+        "id": id,
+        "pid": pid,
+        "startTime": process_start_time(pid) or 0,
+        "bundle": bundle.directory,
+        "rootfs": os.path.normpath(os.path.join(bundle.directory, bundle.config["root"]["path"])),
+        "cgroup": cgroup,
+        "created": rfc3339_nano(time.time_ns()),
+        "owner": os.getuid(),
+    }
+    store.save(directory, fields, bundle.text)
 
 
 def write_pid_file(path: str, pid: int) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import _signal as signal  # type: ignore[import-not-found] # because `signal` builds enumerations for 3 ms
 import os
 import select
-import signal
 
 from groundplane.kernel.calls import terminals
 from groundplane.kernel.calls.process import pidfd_send_signal

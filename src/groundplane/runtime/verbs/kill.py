@@ -6,13 +6,14 @@ import os
 import signal
 
 from groundplane.base.errors import GroundError
-from groundplane.kernel.calls.process import pidfd_open, pidfd_send_signal
-from groundplane.runtime.state import Container, Store, process_start_time
+from groundplane.runtime.state import Store
+from groundplane.runtime.verbs.ending import send
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from groundplane.runtime.arguments import Parsed
     from groundplane.runtime.main import Globals
+    from groundplane.runtime.state import Container
 
 
 def kill(given: Parsed, globals: Globals) -> int:
@@ -39,17 +40,6 @@ def signal_number(text: str) -> int:
         return int(signal.Signals[f"SIG{name}"])
     except KeyError:
         raise GroundError(f'unknown signal "{text}"') from None
-
-
-def send(container: Container, number: int) -> None:
-    """Signal init through a pidfd, proved to be the same process, so that a reused pid is never hit."""
-    pidfd = pidfd_open(container.pid)
-    try:
-        if process_start_time(container.pid) != container.start_time:
-            raise GroundError("container not running")
-        pidfd_send_signal(pidfd, number)
-    finally:
-        os.close(pidfd)
 
 
 def _kill_all(container: Container, number: int) -> None:

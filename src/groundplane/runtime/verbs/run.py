@@ -6,7 +6,7 @@ from groundplane.kernel.calls.process import set_child_subreaper
 from groundplane.runtime import launch
 from groundplane.runtime.state import Store
 from groundplane.runtime.verbs import creation
-from groundplane.runtime.verbs.delete import clear
+from groundplane.runtime.verbs.ending import clear
 from groundplane.runtime.verbs.foreground import forward_signals, stay
 
 TYPE_CHECKING = False
@@ -40,7 +40,7 @@ def run(given: Parsed, globals: Globals) -> int:
         creation.warn(globals, created.warnings)
         if detach:
             creation.hand_over_console(bundle.console_socket, created.console_fd)
-        container = creation.store_container(store, directory, id, bundle, cgroup, created.pid)
+        creation.store_container(store, directory, id, bundle, cgroup, created.pid)
         creation.write_pid_file(given.value("pid-file"), created.pid)
         if not detach:
             forward_signals(created.pidfd)
@@ -53,5 +53,5 @@ def run(given: Parsed, globals: Globals) -> int:
         return 0
     code = stay(created)
     if not given.switch("keep"):
-        creation.warn(globals, clear(store, container))
+        creation.warn(globals, clear(store, store.load(id)))
     return code

@@ -1,0 +1,51 @@
+"""The end of a container: signalling its init, killing it, clearing it away. For `kill`, `delete` and `run`."""
+
+from __future__ import annotations
+
+import os
+import select
+
+from groundplane.base.errors import GroundError
+from groundplane.kernel.calls.process import pidfd_open, pidfd_send_signal
+from groundplane.kernel.errors import KernelError
+from groundplane.runtime import launch
+from groundplane.runtime.state import process_start_time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from groundplane.runtime.state import Container, Store
+
+_PATIENCE = 10_000  # milliseconds for a killed init to end
+
+
+def send(container: Container, number: int) -> None:
+    """Signal init through a pidfd, proved to be the same process, so that a reused pid is never hit."""
+    pidfd = pidfd_open(container.pid)
+    try:
+        if process_start_time(container.pid) != container.start_time:
+            raise GroundError("container not running")
+        pidfd_send_signal(pidfd, number)
+    finally:
+        os.close(pidfd)
+
+
+def end(container: Container) -> None:
+    """SIGKILL, and wait until it has ended. Raises GroundError."""
+    try:
+        pidfd = pidfd_open(container.pid)
+    except KernelError:
+        return  # it has ended meanwhile
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    send(container, 9)
+    if not poll.poll(_PATIENCE):
+        raise GroundError("container init still running")
+
+
+def clear(store: Store, container: Container) -> list[str]:
+    """Remove everything of a container whose init has ended; sentences of failed poststop hooks."""
+    id, bundle, cgroup = container.id, container.bundle, container.cgroup
+    launch.delete({**container.config, "hooks": None}, bundle=bundle, id=id, cgroup=cgroup)
+    store.remove(id)
+    # After everything else is gone (runtime.md, Lifecycle, 12 and 13).
+    return launch.delete(container.config, bundle=bundle, id=id, cgroup="")
