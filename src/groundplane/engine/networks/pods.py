@@ -22,6 +22,8 @@ second attach completes: every step is content with what is there.
 
 All calls run in one worker thread of their own: the kernel serialises link changes anyway (the RTNL lock), and a
 namespace that is being torn down can hold that lock for tens of milliseconds, for which the event loop must not wait.
+Only deleting a link is given to other threads: it waits 35 ms for a grace period of RCU (netdev_run_todo, without the
+lock), which many deletions share, and nobody who attaches should wait for it.
 """
 
 from __future__ import annotations
@@ -52,6 +54,7 @@ _log = Log("engine.networks")
 GATEWAY = "169.254.1.1"
 _HOST_MAC = links.mac("ee:ee:ee:ee:ee:ee")
 _POD_LINK = "eth0"
+_REAPERS = 8  # threads that delete links
 
 
 class NotConfigured(NetworkError):
@@ -80,6 +83,7 @@ class PodNetwork:
         self._loaded = False
         self._mtu = 0
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="pod-network")
+        self._reapers = ThreadPoolExecutor(_REAPERS, thread_name_prefix="pod-links")
         self._route: Channel | None = None
         self._filter: Channel | None = None
 
@@ -102,6 +106,7 @@ class PodNetwork:
         """Release sockets and the thread; pods go on undisturbed."""
         await self._do(self._close)
         self._worker.shutdown()
+        self._reapers.shutdown()
 
     # For sandboxes
 
@@ -117,7 +122,10 @@ class PodNetwork:
 
     async def detach(self, sandbox_id: str) -> None:
         """Take link and address back; nothing happens where there are none."""
-        await self._do(lambda: self._detach(sandbox_id))
+        address = await self._do(lambda: self._unlist(sandbox_id))
+        if address is not None:
+            await asyncio.get_running_loop().run_in_executor(self._reapers, _delete_link, self._link(address))
+            await self._do(lambda: self._leases.release(sandbox_id))
 
     # In the worker thread
 
@@ -151,13 +159,14 @@ class PodNetwork:
         self._route = self._filter = None
 
     def _sweep(self, sandboxes: set[str]) -> None:
-        for sandbox in set(self._leases.all()) - sandboxes:
+        gone = set(self._leases.all()) - sandboxes
+        for sandbox in gone:
             _log.info("freeing the address of a sandbox that is gone", sandbox=sandbox[:12])
-            self._detach(sandbox)
-        route, _ = self._channels()
-        leased = {self._link(address) for address in self._leases.all().values()}
-        ours = {link.name for link in links.list_all(route) if link.name.startswith(self._prefix)}
-        route.perform(*(links.delete(name) for name in sorted(ours - leased)))
+            self._unlist(sandbox)
+        leased = {self._link(address) for sandbox, address in self._leases.all().items() if sandbox not in gone}
+        self._delete_links(self._our_links() - leased)
+        for sandbox in gone:
+            self._leases.release(sandbox)
 
     def _configure(self, pods: rules.PodRange) -> None:
         if pods == self._range:
@@ -181,7 +190,9 @@ class PodNetwork:
         try:
             self._plug(netns_path, address, self._range)
         except BaseException:
-            self._detach(sandbox_id)
+            self._unlist(sandbox_id)
+            _delete_link(self._link(address))
+            self._leases.release(sandbox_id)
             raise
         return address
 
@@ -204,21 +215,27 @@ class PodNetwork:
         Transaction(o.add_elements(rules.hairpin_set(self._table), [rules.hairpin(address)])).commit(netfilter)
         forwarding.allow_beside_docker(netfilter, self._instance, self._prefix)
 
-    def _detach(self, sandbox_id: str) -> None:
+    def _unlist(self, sandbox_id: str) -> str | None:
+        """Take the sandbox's address out of the rules; the address, which is still leased."""
         address = self._leases.address(sandbox_id)
         if address is None:
-            return
-        route, netfilter = self._channels()
-        route.perform(links.delete(self._link(address)))
+            return None
+        _, netfilter = self._channels()
         # ENOENT: an attach that did not come so far, or a table that does not exist before the first configure.
         gone = o.delete_elements(rules.hairpin_set(self._table), [rules.hairpin(address)])
         Transaction(request.unless(errno.ENOENT) for request in gone).commit(netfilter)
-        self._leases.release(sandbox_id)
+        return address
+
+    def _our_links(self) -> set[str]:
+        route, _ = self._channels()
+        return {link.name for link in links.list_all(route) if link.name.startswith(self._prefix)}
+
+    def _delete_links(self, names: Collection[str]) -> None:
+        list(self._reapers.map(_delete_link, names))
 
     def _teardown(self) -> None:
-        route, netfilter = self._channels()
-        names = [link.name for link in links.list_all(route) if link.name.startswith(self._prefix)]
-        route.perform(*(links.delete(name) for name in names))
+        _, netfilter = self._channels()
+        self._delete_links(self._our_links())
         Transaction([o.add_table(self._table), o.delete_table(self._table)]).commit(netfilter)
         forwarding.forget_docker(netfilter, self._instance)
         for sandbox in self._leases.all():
@@ -235,6 +252,11 @@ class PodNetwork:
 def link_prefix(instance: str) -> str:
     """How the names of an instance's pod links begin: 7 characters; 8 of the address follow, 15 are allowed."""
     return f"g{instance}"
+
+
+def _delete_link(name: str) -> None:
+    with Channel() as channel:
+        channel.perform(links.delete(name))
 
 
 def _pod_mac(address: str) -> bytes:
