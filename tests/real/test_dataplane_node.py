@@ -18,10 +18,9 @@ from tests.fakes.net_services import endpoint, port, service, slice_of
 
 from groundplane.base.clock import SystemClock
 from groundplane.client.client import Client
-from groundplane.client.informer import InformerFactory
 from groundplane.client.objects import replace_in
 from groundplane.client.resources import ENDPOINT_SLICES, SERVICES
-from groundplane.dataplane.dataplane import Dataplane, DataplaneConfig, teardown
+from groundplane.dataplane.dataplane import Config, Dataplane, teardown
 from groundplane.dataplane.routes import RangeInUse
 from groundplane.kernel.netlink import addresses, routes
 from groundplane.kernel.netlink.channel import NETFILTER, Channel
@@ -31,7 +30,7 @@ from groundplane.kernel.nftables.transaction import Transaction
 from groundplane.wire import dns
 
 pytestmark = pytest.mark.needs("root", "net")
-CONFIG = DataplaneConfig(INSTANCE, "n1", NODE_IP, "10.96.0.0/16", CLUSTER, f"g{INSTANCE}")
+CONFIG = Config(INSTANCE, "n1", NODE_IP, "10.96.0.0/16", CLUSTER, f"g{INSTANCE}")
 WEB = "10.96.0.20"
 
 
@@ -48,18 +47,15 @@ def replace_config(bed: Bed) -> Bed:
 
 
 @asynccontextmanager
-async def dataplane(cluster: FakeCluster, config: DataplaneConfig = CONFIG) -> AsyncIterator[tuple[Dataplane, Client]]:
+async def dataplane(cluster: FakeCluster, config: Config = CONFIG) -> AsyncIterator[tuple[Dataplane, Client]]:
     client = Client(cluster)
-    informers = InformerFactory(client, SystemClock())
-    plane = Dataplane(informers, config, SystemClock())
-    informers.start()
+    plane = Dataplane(client, config, SystemClock())
     try:
         await plane.start()
         await plane.ready()
         yield plane, client
     finally:
         await plane.stop()
-        await informers.stop()
 
 
 def inside(bed: Bed, work: Callable[[FakeCluster], Awaitable[None]], cluster: FakeCluster | None = None) -> FakeCluster:
@@ -216,9 +212,8 @@ def test_traffic_goes_on_while_the_data_plane_is_away_and_a_new_one_takes_over(b
 
 def test_teardown_removes_table_and_route(bed: Bed) -> None:
     async def work(cluster: FakeCluster) -> None:
-        async with dataplane(cluster):
-            pass
-        await teardown(CONFIG)
+        async with dataplane(cluster) as (plane, _):
+            await plane.teardown()
         await teardown(CONFIG)
         with Channel() as channel, Channel(NETFILTER) as netfilter:
             assert routes.list_all(channel, table=routes.TABLE_LOCAL, protocol=routes.PROTOCOL) == []

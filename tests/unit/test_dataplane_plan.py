@@ -65,8 +65,9 @@ def test_ports_are_matched_by_name_and_protocol() -> None:
         ([endpoint("10.244.0.4", **LEAVING)], Shape("cluster", (0,))),
         ([endpoint("10.244.0.4", **LEAVING), endpoint("10.244.0.5")], Shape("cluster", (0,))),
         ([{"addresses": ["10.244.0.4"]}], Shape("cluster", (0,))),
+        ([{"addresses": []}, {"addresses": ["10.1"]}, {"addresses": ["web"]}, {"addresses": ["fd00::1"]}], REJECT),
     ],
-    ids=["none", "unready", "gone", "only leaving", "leaving and ready", "no conditions"],
+    ids=["none", "unready", "gone", "only leaving", "leaving and ready", "no conditions", "no addresses"],
 )
 def test_which_endpoints_are_used(endpoints: list[dict[str, Any]], shape: Shape) -> None:
     assert plan(service(), slice_of("web", *endpoints)).shapes == {WEB: shape}

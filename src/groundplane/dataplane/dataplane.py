@@ -8,11 +8,15 @@ teardown   everything that this instance made is removed
 from __future__ import annotations
 
 import asyncio
+import socket
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 
 from groundplane.base.clock import Clock
+from groundplane.base.ids import instance_hash
+from groundplane.base.settings import Settings
 from groundplane.base.tasks import Tasks
+from groundplane.client.client import Client
 from groundplane.client.contract import Object
 from groundplane.client.informer import Handler, InformerFactory
 from groundplane.client.resources import ENDPOINT_SLICES, SERVICES
@@ -23,11 +27,12 @@ from groundplane.dataplane.dns.zone import Zone
 from groundplane.dataplane.services import loop
 from groundplane.dataplane.services.loop import ServiceLoop
 from groundplane.dataplane.services.table import ServiceConfig, ServiceTable
+from groundplane.engine.networks.pods import link_prefix
 from groundplane.kernel.netlink.channel import Channel
 
 
 @dataclass(frozen=True, slots=True)
-class DataplaneConfig:
+class Config:
     """One node's part. `pod_links` is `engine.networks.pods.link_prefix(instance)`; ranges are the whole cluster's."""
 
     instance: str
@@ -38,6 +43,20 @@ class DataplaneConfig:
     pod_links: str
     cluster_domain: str = "cluster.local"
     resolv_conf: str = RESOLV_CONF
+
+    @classmethod
+    def of(cls, settings: Settings, node_name: str = "") -> Config:
+        """The node of these settings; `node_ip` must be known. The node's name is the host's unless it is given."""
+        instance = instance_hash(settings.root)
+        return cls(
+            instance=instance,
+            node_name=node_name or (settings.node_name or socket.gethostname()).strip().lower(),
+            node_ip=settings.node_ip,
+            service_cidr=settings.service_cidr,
+            pod_cidr=settings.pod_cidr,
+            pod_links=link_prefix(instance),
+            cluster_domain=settings.cluster_domain,
+        )
 
     @property
     def dns_ip(self) -> str:
@@ -62,10 +81,11 @@ def dns_ip(service_cidr: str) -> str:
 
 
 class Dataplane:
-    """Made with the node's informers; `start` once, then `stop`. `endpoint_gone` is for the node agent."""
+    """Made with a client (as system:kube-proxy); `start` once, then `stop`. `endpoint_gone` is for the node agent."""
 
-    def __init__(self, informers: InformerFactory, config: DataplaneConfig, clock: Clock) -> None:
+    def __init__(self, client: Client, config: Config, clock: Clock) -> None:
         self._config = config
+        self._informers = informers = InformerFactory(client, clock)
         self._loop = ServiceLoop(informers, config.services, config.node_name, clock)
         ranges = [config.services.services, config.services.pods]
         self._zone = Zone(config.cluster_domain, config.dns_ip, ranges)
@@ -84,6 +104,7 @@ class Dataplane:
             routes.check(channel, config.services, config.pods)
             routes.add_service_route(channel, config.services, config.node_ip)
         await self._dns.start(self._config.dns_ip)
+        self._informers.start()
         self._tasks.start("services", self._loop.run())
         self._tasks.start("names", self._fill())
 
@@ -101,7 +122,13 @@ class Dataplane:
         """End; what is in the kernel stays and works."""
         await self._dns.stop()
         await self._tasks.stop()
+        await self._informers.stop()
         await self._loop.close()
+
+    async def teardown(self) -> None:
+        """Stop, and remove everything that this instance put into the kernel."""
+        await self.stop()
+        await teardown(self._config)
 
     async def _fill(self) -> None:
         await self._services.synced()
@@ -122,8 +149,8 @@ class Dataplane:
             self._named(service)
 
 
-async def teardown(config: DataplaneConfig) -> None:
-    """Remove table and route of this instance; the Dataplane is stopped, or was killed."""
+async def teardown(config: Config) -> None:
+    """Remove table and route of an instance whose Dataplane is stopped, or was killed."""
 
     def remove() -> None:
         table = ServiceTable(config.services)

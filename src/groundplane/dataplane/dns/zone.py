@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
 from groundplane.client.contract import Object
-from groundplane.dataplane.services.plan import cluster_addresses
+from groundplane.dataplane.services.plan import cluster_addresses, is_ipv4
 from groundplane.wire import dns
 from groundplane.wire.dns import Name, Record
 
@@ -272,6 +272,6 @@ def _read_endpoints(slices: Iterable[Object]) -> Iterator[_Endpoint]:
         for endpoint in one.get("endpoints") or ():
             if (endpoint.get("conditions") or {}).get("ready") is False:
                 continue
-            for address in endpoint.get("addresses") or ():
+            for address in filter(is_ipv4, endpoint.get("addresses") or ()):
                 hostname = endpoint.get("hostname") or ""
                 yield _Endpoint(hostname.lower() or address.replace(".", "-"), bool(hostname), address, ports)

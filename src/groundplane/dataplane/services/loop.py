@@ -85,9 +85,10 @@ class ServiceLoop:
             pending &= self._applying | self._dirty.keys()
 
     async def close(self) -> None:
-        """Release the socket and the thread."""
+        """Release the socket and the thread; idempotent."""
         if self._table is not None:
             await self._do(self._table.close)
+            self._table = None
         self._worker.shutdown()
 
     async def _retrying(self, step: Callable[[], object]) -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address
 from typing import NamedTuple
 
 from groundplane.client.contract import Object
@@ -105,7 +106,15 @@ def cluster_addresses(service: Object) -> list[str]:
     if spec.get("type") == "ExternalName":
         return []
     listed = spec.get("clusterIPs") or [spec.get("clusterIP") or ""]
-    return [a for a in listed if a and a != "None" and ":" not in a]
+    return [a for a in listed if is_ipv4(a)]
+
+
+def is_ipv4(text: str) -> bool:
+    """Whether this is an IPv4 address in its usual form (`10.1`, which inet_aton takes, is not)."""
+    try:
+        return str(IPv4Address(text)) == text
+    except ValueError:
+        return False
 
 
 def _is_others(service: Object) -> bool:
@@ -139,7 +148,7 @@ def _endpoints(slices: Sequence[Object], name: str, protocol: str, node: str) ->
 
 def _endpoint(endpoint: Object, port: int, node: str) -> _Endpoint | None:
     addresses = endpoint.get("addresses")
-    if not addresses:
+    if not addresses or not is_ipv4(addresses[0]):
         return None
     # discovery/v1 EndpointConditions: unknown ready and serving count as true, unknown terminating as false.
     conditions = endpoint.get("conditions") or {}

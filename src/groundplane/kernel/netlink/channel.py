@@ -209,16 +209,27 @@ class Channel:
         if len(data) > 150_000 and len(data) > self._room:
             self._room = len(data) + (1 << 16)
             self._force(_SO_SNDBUFFORCE, self._room)
-        self._socket.send(data)
+        try:
+            self._socket.send(data)
+        except OSError as error:
+            raise NetlinkError("netlink send", error.errno or 0, f"of {len(data)} bytes") from error
 
     def _receive(self) -> Iterator[tuple[int, int, int, bytes]]:
-        return _messages(self._socket.recv(_RECEIVE))
+        return _messages(self._read(0))
+
+    def _read(self, flags: int) -> bytes:
+        try:
+            return self._socket.recv(_RECEIVE, flags)
+        except BlockingIOError:
+            raise
+        except OSError as error:  # ENOBUFS: more answers than the receive buffer takes (netlink(7))
+            raise NetlinkError("netlink receive", error.errno or 0) from error
 
     def _receive_queued(self) -> Iterator[tuple[int, int, int, bytes]]:
         """What is in the receive queue now, without waiting."""
         while True:
             try:
-                data = self._socket.recv(_RECEIVE, _socket.MSG_DONTWAIT)
+                data = self._read(_socket.MSG_DONTWAIT)
             except BlockingIOError:
                 return
             yield from _messages(data)
