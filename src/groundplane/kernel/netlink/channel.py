@@ -223,7 +223,7 @@ class Channel:
         except BlockingIOError:
             raise
         except OSError as error:  # ENOBUFS: more answers than the receive buffer takes (netlink(7))
-            raise NetlinkError("netlink receive", error.errno or 0) from error
+            raise NetlinkError("netlink receive", error.errno or 0, "") from error
 
     def _receive_queued(self) -> Iterator[tuple[int, int, int, bytes]]:
         """What is in the receive queue now, without waiting."""
