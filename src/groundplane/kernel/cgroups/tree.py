@@ -35,6 +35,9 @@ class Tree(Protocol):
 
     def write(self, path: str, text: str) -> None: ...
 
+    def kill(self, pid: int) -> None:
+        """SIGKILL; not an error if it has ended."""
+
     def pause(self, seconds: float) -> None: ...
 
 
@@ -75,6 +78,14 @@ class HostTree:
 
     def write(self, path: str, text: str) -> None:
         write_text(path, text)
+
+    def kill(self, pid: int) -> None:
+        try:
+            os.kill(pid, 9)
+        except ProcessLookupError:
+            pass
+        except OSError as error:
+            raise KernelError.of("kill", error, f"pid {pid}") from error
 
     def pause(self, seconds: float) -> None:
         time.sleep(seconds)

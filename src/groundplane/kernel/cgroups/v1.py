@@ -289,7 +289,7 @@ class V1:
                     raise
         try:
             for pid in self.processes(path):
-                _sigkill(pid)
+                self._tree.kill(pid)
         finally:
             if can_freeze and self._tree.exists(self._freezer(path)):
                 self.thaw(path)
@@ -333,12 +333,3 @@ def _wants_memory(limits: Limits) -> bool:
 
 def _wants_blkio(limits: Limits) -> bool:
     return bool(limits.blkio_weight or limits.blkio_leaf_weight or limits.blkio_throttle)
-
-
-def _sigkill(pid: int) -> None:
-    try:
-        os.kill(pid, 9)
-    except ProcessLookupError:
-        pass
-    except OSError as error:
-        raise KernelError.of("kill", error, f"pid {pid}") from error

@@ -1,0 +1,107 @@
+"""What every control group driver must do, as functions that take a driver and processes to put into groups."""
+
+from __future__ import annotations
+
+import pytest
+
+from groundplane.kernel.cgroups.contract import DeviceRule, Groups, Limits
+from groundplane.kernel.errors import KernelError
+
+TOP = "ground-test-suite"
+PATH = f"{TOP}/pods/one"
+
+
+def makes_parents_and_is_idempotent(groups: Groups, pid: int) -> None:
+    assert not groups.exists(PATH)
+    groups.create(PATH)
+    groups.create(PATH)
+    assert groups.exists(PATH)
+    assert groups.exists(f"{TOP}/pods")
+
+
+def removes_with_what_the_container_made_below(groups: Groups, pid: int) -> None:
+    groups.create(f"{PATH}/inner/most")
+    groups.remove(PATH)
+    groups.remove(PATH)
+    assert not groups.exists(PATH)
+    assert groups.exists(f"{TOP}/pods"), "parents are left"
+
+
+def finds_and_kills_what_was_attached(groups: Groups, pid: int) -> None:
+    groups.create(PATH)
+    groups.attach(PATH, pid)
+    assert groups.processes(PATH) == [pid]
+    assert groups.processes(TOP) == [pid], "those below count"
+    groups.kill(PATH)
+    groups.remove(PATH)
+    assert groups.processes(PATH) == []
+
+
+def grants_limits_it_has_means_for(groups: Groups, pid: int) -> None:
+    groups.create(PATH)
+    degraded = groups.set(PATH, Limits(memory=64 << 20, pids=20, cpu_shares=512, cpu_quota=50000, cpu_period=100000))
+    assert degraded == []
+    stats = groups.stats(PATH)
+    assert stats.memory_limit == 64 << 20
+    assert stats.cpu_ns == 0
+    assert stats.pids == 0
+    assert groups.set(PATH, Limits(memory=-1, pids=-1)) == []
+    assert groups.stats(PATH).memory_limit is None
+
+
+def says_what_it_cannot_grant(groups: Groups, pid: int) -> None:
+    groups.create(PATH)
+    sentences = groups.set(PATH, Limits(net_classid=7))
+    assert len(sentences) == 1
+    assert "net" in sentences[0]
+
+
+def freezes_and_kills_what_is_frozen(groups: Groups, pid: int) -> None:
+    groups.create(PATH)
+    groups.attach(PATH, pid)
+    assert not groups.frozen(PATH)
+    groups.freeze(PATH)
+    assert groups.frozen(PATH)
+    groups.thaw(PATH)
+    assert not groups.frozen(PATH)
+    groups.freeze(PATH)
+    groups.kill(PATH)
+    groups.remove(PATH)
+
+
+def a_group_that_is_gone_is_empty(groups: Groups, pid: int) -> None:
+    assert groups.processes("ground-test-none") == []
+    assert groups.oom_count("ground-test-none") == 0
+    assert not groups.frozen("ground-test-none")
+    groups.kill("ground-test-none")
+    groups.remove("ground-test-none")
+
+
+def refuses_paths_that_lead_elsewhere(groups: Groups, pid: int) -> None:
+    for path in ("", "/", "/abs", "a/../b", "a//b", ".", "a/."):
+        for call in (groups.create, groups.remove, groups.kill, groups.processes):
+            with pytest.raises(KernelError):
+                call(path)
+
+
+def device_rules_are_taken(groups: Groups, pid: int) -> None:
+    groups.create(PATH)
+    rules = [
+        DeviceRule(allow=False, kind="a", major=None, minor=None, access="rwm"),
+        DeviceRule(allow=True, kind="c", major=1, minor=3, access="rw"),
+    ]
+    assert groups.set(PATH, Limits(devices=rules)) == []
+
+
+SUITE = [
+    makes_parents_and_is_idempotent,
+    removes_with_what_the_container_made_below,
+    finds_and_kills_what_was_attached,
+    grants_limits_it_has_means_for,
+    says_what_it_cannot_grant,
+    freezes_and_kills_what_is_frozen,
+    a_group_that_is_gone_is_empty,
+    refuses_paths_that_lead_elsewhere,
+]
+# On v2 these load a program into the kernel: for drivers over the kernel's own tree, and v1's fake.
+WITH_DEVICES = [*SUITE, device_rules_are_taken]
