@@ -118,6 +118,27 @@ def test_a_pod_cannot_reach_the_hosts_loopback(host: NetHost, state_root: Path) 
         live(host, state_root, work)
 
 
+def test_a_pod_sends_from_its_own_address_only(host: NetHost, state_root: Path) -> None:
+    with NetHost() as pod, NetHost() as victim:
+
+        async def work(network: PodNetwork) -> None:
+            await ready(network)
+            await network.attach(pod.path, "a" * 64)
+            b = await network.attach(victim.path, "b" * 64)
+            pod.shell("ip addr add 10.244.0.77/32 dev eth0")
+            received = victim.run(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            sender = pod.run(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            with received, sender, pod.run(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as honest:
+                received.bind((b, 99))
+                received.settimeout(5)
+                sender.bind(("10.244.0.77", 0))
+                sender.sendto(b"forged", (b, 99))
+                honest.sendto(b"own", (b, 99))
+                assert received.recv(100) == b"own"
+
+        live(host, state_root, work)
+
+
 def test_detach_leaves_nothing_of_the_pod_and_its_address_comes_last(host: NetHost, state_root: Path) -> None:
     with NetHost() as pod:
 

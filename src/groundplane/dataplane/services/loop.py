@@ -147,7 +147,12 @@ class ServiceLoop:
 
     def _plan(self, service: Object, before: Slots) -> ServicePlan:
         slices = self._slices.cache.by_index(BY_SERVICE, key_of(service))
-        return plan_service(service, slices, self._node, before, self._config.dns_ip)
+        try:
+            return plan_service(service, slices, self._node, before, self._config.dns_ip)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            # The API server's validation should not let this come; all other Services must go on if it does.
+            _log.error("a Service cannot be read and is left out", service=key_of(service), error=repr(error))
+            return ServicePlan()
 
     def _mark(self, key: str) -> None:
         if key:

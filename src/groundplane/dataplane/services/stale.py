@@ -35,7 +35,7 @@ def _forget_flows(channel: Channel, left: list[tuple[bytes, bytes]], new_nodepor
 
     def is_stale(flow: conntrack.Flow) -> bool:
         sent, answered = flow.original, flow.reply
-        if not flow.status & conntrack.DNAT:
+        if not flow.status & (conntrack.DNAT | conntrack.SNAT):
             # A client that asked a node port before it existed would stay untranslated as long as it goes on asking.
             return sent.destination_port in new_nodeports
         fronts = (sent.destination, ANY_NODE, THIS_NODE)

@@ -6,7 +6,7 @@
       │   0a:58:0a:f4:00:05     ├────────────────┤   ee:ee:ee:ee:ee:ee                          │
       │ default via 169.254.1.1 │                │ route 10.244.0.5/32 dev g… src <node address>│
       │   (on link, permanent   │                │ neighbour 10.244.0.5 permanent               │
-      │   neighbour ee:ee:…)    │                │ net.ipv4.conf.g….route_localnet = 1          │
+      │   neighbour ee:ee:…)    │                │ route_localnet = 1, rp_filter = 1 (strict)   │
       └─────────────────────────┘                └──────────────────────────────────────────────┘
 
 The gateway's address belongs to nobody: a permanent neighbour says which link-layer address answers for it, and another
@@ -55,6 +55,12 @@ GATEWAY = "169.254.1.1"
 _HOST_MAC = links.mac("ee:ee:ee:ee:ee:ee")
 _POD_LINK = "eth0"
 _REAPERS = 8  # threads that delete links
+_HOST_SETTINGS = {
+    links.ROUTE_LOCALNET: 1,  # node ports on 127.0.0.1; guarded in `rules`
+    links.RP_FILTER: 1,  # a pod sends from its own address only (RFC 3704, strict)
+    links.ACCEPT_REDIRECTS: 0,  # and does not tell the host how to route
+    links.SEND_REDIRECTS: 0,
+}
 
 
 class NotConfigured(NetworkError):
@@ -282,7 +288,7 @@ def _set_up_pod(address: str) -> None:
 
 def _host_end(number: int, name: str, address: str, pod_mac: bytes, node_ip: str) -> list[Request]:
     return [
-        links.ipv4_conf(number, {links.ROUTE_LOCALNET: 1}, name),
+        links.ipv4_conf(number, _HOST_SETTINGS, name),
         links.no_ipv6_address(number, name),
         links.up(number, name),
         neighbours.permanent(number, address, pod_mac),

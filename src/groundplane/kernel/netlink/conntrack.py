@@ -21,7 +21,7 @@ _ORIGINAL, _REPLY, _STATUS, _ID, _FILTER = 1, 2, 3, 12, 25
 _IP, _PROTO = 1, 2
 _BE16 = struct.Struct(">H")
 _BY_PROTOCOL = 1 << 3  # CTA_FILTER_FLAG(CTA_PROTO_NUM)
-DNAT = 0x20  # IPS_DST_NAT
+SNAT, DNAT = 0x10, 0x20  # IPS_SRC_NAT, IPS_DST_NAT
 
 
 class Tuple(NamedTuple):

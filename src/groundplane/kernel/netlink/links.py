@@ -25,7 +25,7 @@ _INET_CONF, _INET6_ADDR_GEN_MODE = 1, 8
 _ADDR_GEN_MODE_NONE = 1
 
 # enum IPV4_DEVCONF_* (linux/ip.h, a stable part of the user API): a link's sysctl without a visit to /proc/sys.
-PROXY_ARP, RP_FILTER, SEND_REDIRECTS, ROUTE_LOCALNET = 3, 8, 6, 26
+PROXY_ARP, ACCEPT_REDIRECTS, SEND_REDIRECTS, RP_FILTER, ROUTE_LOCALNET = 3, 4, 6, 8, 26
 
 
 class Link(NamedTuple):
