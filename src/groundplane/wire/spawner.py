@@ -10,9 +10,11 @@ Descriptors travel beside the bytes (SCM_RIGHTS, unix(7)); what each is, in orde
       | <------------------ Hello |                                |                              |
       |                           |                                |                              |
       | Spawn + control --------> | fork ------------------------> |                              |
-      |                           |                                | clone, namespaces, mounts -> |
+      |                           |                                | fork launcher:               |
+      |                           |                                |  clone, namespaces, mounts ->|
+      |                           |                                |  Created                     |
       |                           | <----- Deposit(pid) + streams  |                              |
-      |                           |                                | execve --------------------> |
+      |                           |                                |  Go: execve ---------------->|
       | <------------------------------------ Started, or Failed   |                              |
       |                           |                                |                              |
       | Attach, Input, InputEnd, Resize -------------------------> | <------- stdin, stdout ----> |
@@ -153,11 +155,13 @@ class Pin(Message, kind=4):
 class Started(Message, kind=5):
     """Supervisor or agent → engine: the program runs. `ticks` is its start time (field 22 of /proc/PID/stat).
 
-    Descriptor, from an agent with a terminal: the terminal's master side.
+    `warnings` are sentences about what this host could not grant. Descriptor, from an agent with a terminal: the
+    terminal's master side.
     """
 
     pid: int
     ticks: int
+    warnings: list[str]
 
 
 class Failed(Message, kind=6):
@@ -230,6 +234,18 @@ class Pinned(Message, kind=17):
 
     pid: int
     ticks: int
+
+
+class Created(Message, kind=18):
+    """Launcher → supervisor: the container is made and waits. Descriptor, with a terminal: its master side."""
+
+    pid: int
+    ticks: int
+    warnings: list[str]
+
+
+class Go(Message, kind=19):
+    """Supervisor → launcher: all is ready, let it run. The launcher answers Started or Failed, and ends."""
 
 
 def encode(message: Message) -> bytes:

@@ -95,6 +95,8 @@ class Lives:
 
     def _started(self, record: Record, supervised: Supervised) -> None:
         started = supervised.started.result()
+        for sentence in started.warnings:
+            _log.warning("this host does not grant everything", container=record.id[:12], why=sentence)
         if record.finished_at:
             record.restart_count += 1
         record.move("start")

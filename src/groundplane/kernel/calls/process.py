@@ -144,9 +144,9 @@ def set_name(name: str) -> None:
     _prctl_text("PR_SET_NAME", PR_SET_NAME, name.encode()[:15], 0, 0, 0)
 
 
-def set_child_subreaper() -> None:
-    """Orphaned descendants become children of this process. prctl(2), PR_SET_CHILD_SUBREAPER, ≥ 3.4."""
-    _prctl("PR_SET_CHILD_SUBREAPER", PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+def set_child_subreaper(on: int = 1) -> None:
+    """1: orphaned descendants become children of this process; 0: not. prctl(2), PR_SET_CHILD_SUBREAPER, ≥ 3.4."""
+    _prctl("PR_SET_CHILD_SUBREAPER", PR_SET_CHILD_SUBREAPER, on, 0, 0, 0)
 
 
 def set_no_new_privs() -> None:

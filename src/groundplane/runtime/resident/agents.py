@@ -17,6 +17,7 @@ from groundplane.kernel.errors import KernelError
 from groundplane.kernel.processes import exit_code, start_ticks
 from groundplane.runtime import launch
 from groundplane.runtime.resident.channel import Channel
+from groundplane.runtime.resident.forked import close_all_but
 from groundplane.wire.spawner import Exec, Exited, Failed, Message, Pin, Pinned, Started
 
 _NAMESPACES = {
@@ -39,7 +40,9 @@ def run_exec(order: Exec, control: Channel, document: int, stdio: list[int]) -> 
         code = error.exit_code if isinstance(error, launch.LaunchError) else 126
         control.send(Failed(code, str(error)))
         return
-    control.send(Started(created.pid, ticks), [created.console_fd] if created.console_fd >= 0 else [])
+    control.send(
+        Started(created.pid, ticks, list(created.warnings)), [created.console_fd] if created.console_fd >= 0 else []
+    )
     if created.console_fd >= 0:
         os.close(created.console_fd)  # the engine has it now: were it kept here, a hang-up would never be seen
     os.close(created.pidfd)
@@ -110,7 +113,7 @@ def _hold_pid_namespace() -> int:
         return pid
     process.set_name("ground-pause")
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    process.close_all_but({2})
+    close_all_but({2})
     while True:
         signal.pause()
 

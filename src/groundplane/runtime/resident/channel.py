@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from struct import pack, unpack
 
 from groundplane.wire.spawner import MAX_MESSAGE, Message, SpawnerProtocolError, decode, encode
 
@@ -11,7 +12,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+# Plain numbers: the enumerations of `socket` compute in Python, and whatever runs in a supervisor is memory of its own.
+AF_UNIX = int(socket.AF_UNIX)
+SEQPACKET = int(socket.SOCK_SEQPACKET)
+_SOL_SOCKET = int(socket.SOL_SOCKET)
+_SCM_RIGHTS = int(socket.SCM_RIGHTS)
+_NOSIGNAL = int(socket.MSG_NOSIGNAL)
+_CLOEXEC = int(socket.MSG_CMSG_CLOEXEC)
+_CUT = int(socket.MSG_TRUNC | socket.MSG_CTRUNC)
+
 _MAX_FDS = 64  # the kernel's own limit is 253 (SCM_MAX_FD, unix(7)); nobody attaches that many clients at a start
+_ROOM = socket.CMSG_SPACE(_MAX_FDS * 4)
 
 
 class Channel:
@@ -27,7 +38,7 @@ class Channel:
 
     @classmethod
     def of_fd(cls, fd: int) -> Channel:
-        return cls(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, fd))
+        return cls(socket.socket(AF_UNIX, SEQPACKET, 0, fd))
 
     def fileno(self) -> int:
         return self.sock.fileno()
@@ -54,7 +65,10 @@ class Channel:
 
     def _sent(self, data: bytes, fds: Sequence[int]) -> bool:
         try:
-            socket.send_fds(self.sock, [data], fds, socket.MSG_NOSIGNAL)
+            if fds:
+                self.sock.sendmsg([data], [(_SOL_SOCKET, _SCM_RIGHTS, pack(f"{len(fds)}i", *fds))], _NOSIGNAL)
+            else:
+                self.sock.send(data, _NOSIGNAL)
         except BlockingIOError:
             return False
         except ConnectionError:  # the peer has gone: the reader sees the end of file and closes this channel
@@ -64,14 +78,15 @@ class Channel:
     def receive(self) -> tuple[Message, list[int]] | None:
         """One message and its descriptors, None at the end. Raises BlockingIOError, SpawnerProtocolError."""
         try:
-            data, fds, flags, _ = socket.recv_fds(self.sock, MAX_MESSAGE + 1, _MAX_FDS, socket.MSG_CMSG_CLOEXEC)
+            data, extra, flags, _ = self.sock.recvmsg(MAX_MESSAGE + 1, _ROOM, _CLOEXEC)
         except ConnectionResetError:
             return None
+        fds = [fd for level, kind, cmsg in extra for fd in _descriptors(level, kind, cmsg)]
         if not data:
             close_all(fds)
             return None
         try:
-            if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+            if flags & _CUT:
                 raise SpawnerProtocolError("a spawner message was cut short by its reader")
             return decode(data), fds
         except SpawnerProtocolError:
@@ -85,6 +100,17 @@ class Channel:
                 close_all(fds)
             self.unsent.clear()
             self.sock.close()
+
+
+def _descriptors(level: int, kind: int, data: bytes) -> tuple[int, ...]:
+    if level != _SOL_SOCKET or kind != _SCM_RIGHTS:
+        return ()
+    return unpack(f"{len(data) // 4}i", data[: len(data) // 4 * 4])
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    """Two connected ends."""
+    return socket.socketpair(AF_UNIX, SEQPACKET)
 
 
 def close_all(fds: Iterable[int]) -> None:

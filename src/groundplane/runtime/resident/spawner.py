@@ -18,8 +18,10 @@ import time
 from groundplane.kernel.calls import process
 from groundplane.kernel.cgroups import registry
 from groundplane.kernel.processes import exit_code
+from groundplane.runtime import launch
 from groundplane.runtime.resident.agents import run_exec, run_pin
-from groundplane.runtime.resident.channel import Channel, close_all
+from groundplane.runtime.resident.channel import Channel, close_all, pair
+from groundplane.runtime.resident.forked import settle
 from groundplane.runtime.resident.keeper import Keeper
 from groundplane.runtime.resident.supervisor import Supervisor
 from groundplane.wire.spawner import (
@@ -69,6 +71,7 @@ class Spawner:
         self._listener = listener
         self._keeper = keeper
         self._groups = registry.detect()
+        launch.prepare()
         self._poll = select.epoll()
         self._handlers: dict[int, Callable[[], None]] = {}
         self._engines: dict[int, Channel] = {}
@@ -249,7 +252,7 @@ class Spawner:
         self._fork_supervisor(ward, list(ward.kept.values()), child)
 
     def _fork_supervisor(self, ward: Ward, fds: list[int], child: Callable[[Channel], None]) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours, theirs = pair()
         ward.born_at = time.monotonic()
         self._fork(f"ground-{ward.spec.id[:8]}", [*fds, theirs.fileno()], lambda: child(Channel(theirs)))
         theirs.close()
@@ -328,12 +331,7 @@ class Spawner:
         if os.fork():
             return
         try:
-            os.setsid()  # a signal from the terminal that we were started on is not for containers
-            process.set_name(name)
-            signal.set_wakeup_fd(-1)
-            for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, signal.SIG_DFL)
-            process.close_all_but({0, 1, 2, *fds})
+            settle(name, (0, 1, 2, *fds))
             work()
         except Exception as error:  # noqa: BLE001 because this is a process's outermost frame: say why it dies
             _complain(f"{name} ends: {error!r}")

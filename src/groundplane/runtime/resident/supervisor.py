@@ -18,11 +18,12 @@ import socket
 import time
 
 from groundplane.kernel.errors import KernelError
-from groundplane.kernel.processes import exit_code, open_process, start_ticks
+from groundplane.kernel.processes import exit_code, open_process
 from groundplane.runtime import launch
-from groundplane.runtime.resident.channel import Channel
+from groundplane.runtime.resident.channel import AF_UNIX, SEQPACKET, Channel, close_all
 from groundplane.runtime.resident.clients import Clients
 from groundplane.runtime.resident.ending import learn_status, oom_killed, read_exit_file, write_exit_file
+from groundplane.runtime.resident.launcher import Launcher
 from groundplane.runtime.resident.streams import Streams
 from groundplane.wire.spawner import (
     UNKNOWN,
@@ -61,9 +62,10 @@ class Supervisor:
         self._poll = select.epoll()
         self._handlers: dict[int, Callable[[int], None]] = {}
         self._clients = Clients(self)
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+        self._listener = socket.socket(AF_UNIX, SEQPACKET)
         self._pid = self._ticks = 0
         self._pidfd = -1
+        self._warnings: list[str] = []
         self._ours = False  # whether the container is our child
         self._told: int | None = None  # its exit code, in the spawner's words
         self._ended = False
@@ -84,7 +86,7 @@ class Supervisor:
             code = error.exit_code if isinstance(error, launch.LaunchError) and error.exit_code > 1 else 128
             self._clients.tell_all(Failed(code, str(error)))
             return False
-        self._clients.tell_all(Started(self._pid, self._ticks))
+        self._clients.tell_all(Started(self._pid, self._ticks, self._warnings))
         return True
 
     def resume(self, kept: Mapping[str, int], code: int) -> bool:
@@ -110,31 +112,28 @@ class Supervisor:
         spec = self.spec
         self._remove_files(spec.exit_path)
         _write(f"{spec.run_dir}/supervise", encode(spec))
-        with open(f"{spec.run_dir}/config.json", "rb") as f:
-            config = json.load(f)
         stdio = self.streams.make()
         try:
-            created = launch.create(
-                config, bundle=spec.run_dir, id=spec.id, stdio=stdio, cgroup=spec.cgroup, console=spec.terminal
-            )
+            launcher = Launcher(spec, stdio)
         finally:
-            for fd in stdio:
-                os.close(fd)
-        self._pid, self._pidfd, self._ours = created.pid, created.pidfd, True
+            close_all(stdio)
         try:
-            self._ticks = start_ticks(self._pid)
+            created, master = launcher.created()
+            self._pid, self._ticks, self._warnings = created.pid, created.ticks, created.warnings
+            self._pidfd = open_process(self._pid, self._ticks)
             _write(f"{spec.run_dir}/pid", b"%d %d" % (self._pid, self._ticks))
-            self.streams.open({"terminal": created.console_fd} if spec.terminal else {})
+            self.streams.open({"terminal": master} if master >= 0 else {})
             self._listen()
             self._deposit()  # before it runs: from here on a kill of ours can be mended
-        except OSError:
-            created.abort()
-            raise
-        created.start()
+            launcher.go()
+        finally:
+            launcher.end()
+        self._ours = True
 
     def _listen(self) -> None:
         path = f"{self.spec.run_dir}/sock"
         _remove(path)
+        self._listener.setblocking(False)
         self._listener.bind(path)
         self._listener.listen(16)
 
@@ -223,7 +222,7 @@ class Supervisor:
             sock, _ = self._listener.accept()
         except OSError:  # the caller has gone already
             return
-        self._clients.add(Channel(sock)).channel.send(Started(self._pid, self._ticks))
+        self._clients.add(Channel(sock)).channel.send(Started(self._pid, self._ticks, self._warnings))
 
     def _on_spawner(self, _events: int) -> None:
         assert self._spawner is not None
