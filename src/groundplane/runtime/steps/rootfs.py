@@ -67,10 +67,13 @@ class PivotRoot(Step):
 
     def apply(self, at: Inside) -> None:
         try:
+            old = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             os.fchdir(at.root)
             m.pivot_root(".", ".")
-            # The old root lies on top now. Slave, so that detaching it does not propagate to the host.
-            m.mount_setattr(m.AT_FDCWD, ".", propagation=m.MS_SLAVE, recursive=True)
+            # Slave, so that detaching the old root, and all that is mounted there, does not propagate to the host. It
+            # is named by its descriptor: to every call but umount2, "." is the new root below it.
+            m.mount_setattr(old, propagation=m.MS_SLAVE, recursive=True, what="the old root")
+            os.close(old)
             m.umount2(".", m.MNT_DETACH)
             os.chdir("/")
         except OSError as error:
