@@ -6,14 +6,17 @@ import asyncio
 import socket
 import struct
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.fakes.clock import VirtualClock
 from tests.fakes.net_services import endpoint, port, service, slice_of
 
 from groundplane.base.clock import SystemClock
+from groundplane.dataplane.dns.cache import AnswerCache
 from groundplane.dataplane.dns.forward import Forwarder, NoAnswer, read_servers
 from groundplane.dataplane.dns.server import CannotListen, DnsServer
 from groundplane.dataplane.dns.zone import Zone
@@ -229,7 +232,7 @@ def test_before_the_zone_is_filled_cluster_names_wait(run: Run) -> None:
 
 
 class Upstream(asyncio.DatagramProtocol):
-    """A name server that answers every A question with 192.0.2.7 after `before` strays."""
+    """A name server that answers every A question with 192.0.2.7, where asked to after two strays."""
 
     def __init__(self, *, silent: bool = False, strays: bool = False) -> None:
         self.asked: list[dns.Message] = []
@@ -284,6 +287,8 @@ def test_other_names_are_asked_of_the_hosts_server(run: Run, resolv: Path) -> No
         assert {dns.decode(a).id for a in answers} == {77}
         assert len(server.asked) == 1  # five askers, one question
         assert server.asked[0].edns == dns.Edns(1232)
+        again = dns.decode(await forwarder.ask(replace(asked, id=78)))
+        assert (again.id, words(again.answers[0]), len(server.asked)) == (78, "A 192.0.2.7", 1)
         dns_server = DnsServer(ZONE, forwarder)
         dns_server.filled()
         chased = await dns_server.respond(dns.encode(query("out.default.svc.cluster.local")))
@@ -308,6 +313,34 @@ def test_a_silent_server_is_asked_last_afterwards(run: Run, resolv: Path) -> Non
         with pytest.raises(NoAnswer):
             await forwarder.ask(query("example.com"))
         await forwarder.close()
+
+    run(work())
+
+
+def test_answers_are_remembered_for_their_time(run: Run) -> None:
+    async def work() -> None:
+        clock = VirtualClock()
+        cache = AnswerCache(clock)
+        question = dns.Message(0, (dns.Question(dns.name("example.org"), dns.A),))
+        cache.put(b"long", answer_to(question))
+        cache.put(b"failed", dns.reply(question, code=dns.SERVER_FAILURE))
+        cache.put(b"cut", replace(answer_to(question), truncated=True))
+        soa = dns.Record(dns.name("org"), dns.SOA, 900, dns.soa((b"a",), (b"b",), 1, 7))
+        cache.put(b"none", dns.reply(question, code=dns.NAME_ERROR, authority=(soa,)))
+        cache.put(b"none without soa", dns.reply(question, code=dns.NAME_ERROR))
+        for key in (b"failed", b"cut", b"none without soa", b"never asked"):
+            assert cache.get(key) is None
+        await clock.advance(6.5)
+        none, long = cache.get(b"none"), cache.get(b"long")
+        assert none is not None and long is not None
+        assert (none.authority[0].ttl, long.answers[0].ttl) == (894, 54)
+        await clock.advance(1)
+        assert cache.get(b"none") is None
+        await clock.advance(23)
+        assert cache.get(b"long") is None  # 60 seconds are allowed, 30 are kept
+        for i in range(1200):
+            cache.put(str(i).encode(), answer_to(question))
+        assert cache.get(b"199") is None and cache.get(b"200") is not None
 
     run(work())
 

@@ -1,6 +1,9 @@
 """Questions that are not the cluster's go to the host's own name servers (`/etc/resolv.conf`), as CoreDNS `forward`.
 
-    question ──► the same question in flight? ──yes──► wait for its answer
+    question ──► remembered? ──yes──► answer (`cache`)
+                     │no
+                     ▼
+                 the same question in flight? ──yes──► wait for its answer
                      │no
                      ▼
               server 1 ──no answer in 2 s, or none at all──► server 2 ──► … ──► SERVFAIL
@@ -21,6 +24,7 @@ from dataclasses import replace
 
 from groundplane.base.clock import Clock
 from groundplane.base.errors import UnavailableError
+from groundplane.dataplane.dns.cache import AnswerCache
 from groundplane.wire import dns
 
 RESOLV_CONF = "/etc/resolv.conf"
@@ -52,6 +56,7 @@ class Forwarder:
         self._path = resolv_conf
         self._port = port
         self._timeout = timeout
+        self._cache = AnswerCache(clock)
         self._servers: list[str] = []
         self._stamp = (0, 0)
         self._silent_until: dict[str, float] = {}
@@ -61,7 +66,10 @@ class Forwarder:
         """The answer's bytes with the query's own id. Raises NoAnswer."""
         # The id is ours towards the server: what a client chose should not make an answer guessable.
         asked = replace(query, id=0, additional=())
-        key = dns.encode(asked), tcp
+        packed = dns.encode(asked)
+        if (known := self._cache.get(packed)) is not None:
+            return dns.encode(replace(known, id=query.id))
+        key = packed, tcp
         task = self._in_flight.get(key)
         if task is None:
             if len(self._in_flight) >= _MOST_IN_FLIGHT:
@@ -108,6 +116,7 @@ class Forwarder:
                 self._silent_until[server] = self._clock.monotonic() + _AVOID
                 continue
             self._silent_until.pop(server, None)
+            self._cache.put(dns.encode(query), dns.decode(answer))
             return answer
         raise NoAnswer(f"none of the name servers in {self._path} answered")
 
