@@ -1,0 +1,188 @@
+"""Techniques by which containers have reached the host, each tried: the image's and the container's side is hostile."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.real.bundles import Box, CommandLine, Streams, reap
+
+from groundplane.kernel.cgroups import registry
+from groundplane.runtime import launch
+from groundplane.runtime.launch import LaunchError
+
+pytestmark = pytest.mark.needs("root", "cgroups", "busybox")
+
+
+@pytest.fixture
+def box() -> Iterator[Box]:
+    directory = Path(tempfile.mkdtemp(prefix="ground-test-", dir="/tmp"))
+    box = Box(directory)
+    try:
+        yield box
+        assert box.leftovers() == []
+    finally:
+        groups = registry.detect()
+        groups.kill(box.cgroup)
+        groups.remove(box.cgroup)
+        groups.remove(box.cgroup.partition("/")[0])
+        shutil.rmtree(directory)
+
+
+@pytest.mark.parametrize("target", ["/etc", "../../../../etc", "/proc/self/cwd/etc", "/proc/1/root/etc"])
+def test_a_mount_point_behind_a_link_stays_inside(box: Box, target: str) -> None:
+    """CVE-2019-16884, CVE-2021-30465: the image's link must not carry a mount onto the host's directory."""
+    before = sorted(os.listdir("/etc"))
+    (box.root / "trap").symlink_to(target)
+    box.mount("/trap/ground-made", "tmpfs", "tmpfs")
+    try:
+        box.run("true")
+    except LaunchError as error:
+        assert "error mounting" in str(error)
+    box.delete()
+    assert sorted(os.listdir("/etc")) == before
+
+
+def test_a_device_behind_a_link_stays_inside(box: Box) -> None:
+    outside = box.directory / "outside"
+    outside.mkdir()
+    box.config["mounts"] = [m for m in box.config["mounts"] if not m["destination"].startswith("/dev")]
+    (box.root / "dev").symlink_to(outside)
+    box.run("true")
+    assert list(outside.iterdir()) == []
+
+
+@pytest.mark.parametrize("cwd", ["/proc/self/fd/7", "/proc/self/fd/8/../../etc", "/proc/1/cwd"])
+def test_a_working_directory_through_a_descriptor_leads_nowhere(box: Box, cwd: str) -> None:
+    """CVE-2024-21626: a descriptor of a host directory that the runtime has open."""
+    leak = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
+    os.set_inheritable(leak, True)
+    box.process["cwd"] = cwd
+    try:
+        result = box.run(script="ls . ; readlink /proc/self/cwd")
+        assert "etc" not in result.lines
+    except LaunchError as error:
+        assert "no such file" in str(error) or "too many levels" in str(error)
+    finally:
+        os.close(leak)
+    box.delete()
+
+
+def test_masks_are_not_made_with_a_link_for_dev_null(box: Box) -> None:
+    """CVE-2025-31133: /dev/null as a link would show what the mask should hide, or expose another file."""
+    box.config["mounts"] = [m for m in box.config["mounts"] if m["destination"] != "/dev"]
+    box.config["mounts"].insert(1, {"destination": "/dev", "type": "bind", "source": "dev", "options": ["bind"]})
+    (box.directory / "dev").mkdir()
+    for name in ("pts", "shm", "mqueue"):
+        (box.directory / "dev" / name).mkdir()
+    (box.directory / "dev/null").symlink_to("/proc/sysrq-trigger")
+    with pytest.raises(LaunchError, match="masking paths"):
+        box.create()
+
+
+def test_a_sysctl_is_not_redirected_by_what_is_mounted_over_proc(box: Box) -> None:
+    """CVE-2025-52881: the write must reach the real parameter, whatever lies over the path."""
+    decoy = box.directory / "decoy"
+    decoy.write_text("untouched")
+    box.mount("/proc/sys/net/ipv4/ip_forward", "bind", str(decoy), "bind")
+    box.linux["sysctl"] = {"net.ipv4.ip_forward": "1"}
+    box.run("true")
+    assert decoy.read_text() == "untouched"
+
+
+def test_the_runtimes_process_cannot_be_looked_into(box: Box) -> None:
+    """CVE-2016-9962: between joining the namespaces and the program, /proc/PID must show nothing to the container."""
+    created = box.create()
+    try:
+        status = Path(f"/proc/{created.pid}").stat()
+        # A process that is not dumpable belongs to root and refuses ptrace to all without CAP_SYS_PTRACE.
+        assert status.st_uid == 0
+        done = subprocess.run(
+            ["setpriv", "--reuid=65534", "--clear-groups", "ls", f"/proc/{created.pid}/fd"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode != 0
+    finally:
+        created.abort()
+        box.delete()
+
+
+ESCAPE = """
+import os
+print("read-only mount", bool(os.statvfs("/proc/self/exe").f_flag & os.ST_RDONLY))
+try:
+    fd = os.open("/proc/self/exe", os.O_WRONLY)
+    print("open for writing")
+except OSError as error:
+    print("refused", error.errno)
+try:
+    os.link("/proc/self/exe", "/stolen", follow_symlinks=True)
+    print("linked")
+except OSError as error:
+    print("refused", error.errno)
+"""
+
+
+def test_the_hosts_interpreter_cannot_be_overwritten(box: Box) -> None:
+    """CVE-2019-5736: the container makes the runtime execute /proc/self/exe, which is the host's Python.
+
+    The container gets the host's libraries here, so that the attack runs at all. While the interpreter is executed
+    anywhere the kernel refuses to write to it (ETXTBSY) before it looks at the mount; what keeps it so once nothing
+    executes it is the mount, so the mount is what is looked at.
+    """
+    for name in ("usr", "lib", "lib64", "root"):
+        if os.path.isdir(f"/{name}"):
+            box.mount(f"/{name}", "bind", f"/{name}", "rbind", "ro")
+    box.config["root"]["readonly"] = False
+    (box.root / "evil").symlink_to("/proc/self/exe")
+    box.process["args"] = ["/evil", "-I", "-S", "-c", ESCAPE]
+    box.process["env"] += [f"PYTHONHOME={os.path.dirname(os.path.dirname(os.path.realpath('/proc/self/exe')))}"]
+    box.linux["cgroupsPath"] = f"/{box.cgroup}"
+    box.save()
+    done = CommandLine(box.directory / "state")("run", "--bundle", str(box.directory), "evil")
+    answers = done.stdout.split("\n")
+    assert answers[0] == "read-only mount True", done.stdout + done.stderr
+    assert [answer.split()[0] for answer in answers[1:3]] == ["refused", "refused"]
+    shutil.rmtree(box.directory / "state")
+
+
+def test_an_exec_gives_the_container_no_descriptor_of_the_host(box: Box) -> None:
+    leak = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
+    os.set_inheritable(leak, True)
+    box.process["args"] = ["sleep", "60"]
+    created = box.create()
+    created.start()
+    try:
+        with Streams() as streams:
+            process = {**box.process, "args": ["sh", "-c", "for f in /proc/self/fd/*; do readlink $f; done; true"]}
+            beside = launch.exec_process(created.pid, process, stdio=streams.child, cgroup=box.cgroup)
+            beside.start()
+            targets = [line for line in streams.read().splitlines() if line]
+            assert reap(beside) == 0
+        assert "/" not in targets
+        assert len(targets) <= 4
+    finally:
+        os.close(leak)
+        os.kill(created.pid, 9)
+        reap(created)
+        box.delete()
+
+
+def test_a_fork_bomb_is_ended(box: Box) -> None:
+    box.linux["resources"]["pids"] = {"limit": 60}
+    box.process["args"] = ["sh", "-c", "b() { b | b & }; b; sleep 60"]
+    created = box.create((os.open("/dev/null", os.O_RDWR),) * 3)
+    created.start()
+    groups = registry.detect()
+    while len(groups.processes(box.cgroup)) < 20:
+        pass
+    os.kill(created.pid, 9)
+    reap(created)
+    box.delete()
