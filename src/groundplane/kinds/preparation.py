@@ -17,7 +17,7 @@ OnUpdate = Callable[[Object, Object, str], None]
 
 def carry_over(new: Object, old: Object) -> None:
     """Metadata that a client may leave out and cannot change (rest.BeforeUpdate, ValidateObjectMetaUpdate)."""
-    for name in ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"):
+    for name in ("namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"):
         if name in old and not new.get(name):
             new[name] = old[name]
     keep(new, old, "generation")
@@ -81,7 +81,12 @@ def _pod_status(new: Object, old: Object, now: str) -> None:
         new["status"]["qosClass"] = old["status"]["qosClass"]
 
 
+def _service_create(obj: Object, now: str) -> None:
+    services.normalize_cluster_ips(obj["spec"], None)
+
+
 def _service_update(new: Object, old: Object, now: str) -> None:
+    services.normalize_cluster_ips(new["spec"], old["spec"])
     services.carry_allocated(new["spec"], old["spec"])
     services.drop_by_type(new["spec"], old["spec"])
 
@@ -160,7 +165,7 @@ def _definition_create(obj: Object, now: str) -> None:
 STEPS: dict[tuple[str, str], tuple[OnCreate | None, OnUpdate | None, OnUpdate | None]] = {
     ("", "namespaces"): (_namespace_create, _namespace_update, None),
     ("", "pods"): (_pod_create, _pod_update, _pod_status),
-    ("", "services"): (None, _service_update, None),
+    ("", "services"): (_service_create, _service_update, None),
     ("", "persistentvolumes"): (_volume_create, None, _volume_status),
     ("", "persistentvolumeclaims"): (_claim_create, None, None),
     ("", "serviceaccounts"): (_service_account_create, None, None),

@@ -28,6 +28,22 @@ def needs_health_port(spec: Object) -> bool:
     return spec.get("type") == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local"
 
 
+def normalize_cluster_ips(new: Object, old: Object | None) -> None:
+    """clusterIP and clusterIPs say the same; an old client knows only the first (NormalizeClusterIPs); in place."""
+    address, addresses = new.get("clusterIP", ""), new.get("clusterIPs") or []
+    if old is None:
+        if address and not addresses:
+            new["clusterIPs"] = [address]
+        return
+    before, all_before = old.get("clusterIP", ""), old.get("clusterIPs") or []
+    if address == before or addresses != all_before:
+        return  # unchanged, or the client knows both
+    if address:
+        new["clusterIPs"] = [address]
+    else:
+        new.pop("clusterIPs", None)
+
+
 def carry_allocated(new: Object, old: Object) -> None:
     """A client that leaves out what the server allocated means to keep it (patchAllocatedValues); in place."""
     if needs_cluster_ip(old) and needs_cluster_ip(new):
