@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
