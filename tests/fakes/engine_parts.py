@@ -1,4 +1,4 @@
-"""Images and snapshots for tests of containers alone: one image of busybox, and plain directories as root file systems."""
+"""Images and snapshots for tests of containers alone: one image, of busybox, and plain directories as roots."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from groundplane.engine.contract import ImageInfo, NoSuchImage
 from groundplane.engine.snapshots.contract import Snapshot, SnapshotError
 
 BUSYBOX = shutil.which("busybox") or "/bin/busybox"
-APPLETS = "sh cat echo sleep true false env id ls mount ps kill head seq yes dd stty hostname wc touch test tr".split(" ")
+_APPLETS = "sh cat echo sleep true false env id ls mount ps kill head seq yes dd stty hostname wc touch test tr"
 
 
 class BusyboxImage:
@@ -54,7 +54,7 @@ class DirectorySnapshots:
                 os.link(BUSYBOX, root / "bin/busybox")
             except OSError:  # another file system
                 shutil.copy2(BUSYBOX, root / "bin/busybox")
-            for applet in APPLETS:
+            for applet in _APPLETS.split(" "):
                 (root / "bin" / applet).symlink_to("busybox")
         (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\nalice:x:1000:1000::/home/alice:/bin/sh\n")
         (root / "etc/group").write_text("root:x:0:\nalice:x:1000:\naudio:x:29:alice\n")

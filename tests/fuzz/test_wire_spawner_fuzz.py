@@ -64,4 +64,4 @@ def test_missing_and_surplus_fields_are_programming_errors() -> None:
     with pytest.raises(TypeError, match="needs columns"):
         spawner.Resize(rows=1)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="has only"):
-        spawner.Started(1, 2, [], ticket=3)  # type: ignore[call-arg]
+        spawner.Started(1, 2, 3, [], ticket=3)  # type: ignore[call-arg]

@@ -155,12 +155,13 @@ class Pin(Message, kind=4):
 class Started(Message, kind=5):
     """Supervisor or agent → engine: the program runs. `ticks` is its start time (field 22 of /proc/PID/stat).
 
-    `warnings` are sentences about what this host could not grant. Descriptor, from an agent with a terminal: the
-    terminal's master side.
+    `at` is in nanoseconds; `warnings` are sentences about what this host could not grant. Descriptor, from an agent
+    with a terminal: the terminal's master side.
     """
 
     pid: int
     ticks: int
+    at: int
     warnings: list[str]
 
 

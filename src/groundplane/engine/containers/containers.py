@@ -100,6 +100,8 @@ class Containers:
         for waiting in self._to_attach.values():
             for sock in waiting:
                 sock.close()
+        if not any(record.state is State.RUNNING for record in self._records.values()):
+            self._remove_group(self._places.cgroups)  # the instance's own; made again when it is needed
 
     def events(self) -> AsyncIterator[EngineEvent]:
         """Changes of containers from now on."""
@@ -191,21 +193,20 @@ class Containers:
         for sock in self._to_attach.pop(record.id, ()):
             sock.close()
         await self._snapshots.remove(record.id)
-        self._remove_cgroup(record)
+        # Usually the supervisor has removed the group; not if it was killed at that moment.
+        self._remove_group(self._places.cgroup(record.id, record.spec.cgroup_parent))
         shutil.rmtree(self._places.run_dir(record.id), ignore_errors=True)
         for path in logs.files_of(record.log_path):
             Path(path).unlink(missing_ok=True)
         shutil.rmtree(gone, ignore_errors=True)
 
-    def _remove_cgroup(self, record: Record) -> None:
-        """Usually the supervisor has; not if it was killed at that moment."""
-        cgroup = self._places.cgroup(record.id, record.spec.cgroup_parent)
+    def _remove_group(self, path: str) -> None:
         try:
-            if self._groups.exists(cgroup):
-                self._groups.kill(cgroup)
-                self._groups.remove(cgroup)
+            if self._groups.exists(path):
+                self._groups.kill(path)
+                self._groups.remove(path)
         except KernelError as error:
-            _log.error("cgroup stays", cgroup=cgroup, error=str(error))
+            _log.error("cgroup stays", cgroup=path, error=str(error))
 
     # -- run ----------------------------------------------------------------------------------------------------
 

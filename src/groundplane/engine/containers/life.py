@@ -56,6 +56,7 @@ class Lives:
         self._events = events
         self._clock = clock
         self._tasks = Tasks("engine.containers")
+        self._groups_made: set[str] = set()
 
     async def close(self) -> None:
         """Stop watching; the containers go on."""
@@ -83,6 +84,7 @@ class Lives:
     async def _start(self, record: Record, attached: Sequence[socket.socket]) -> None:
         record.rootfs = self._snapshots.mount(record.id)
         image = self._images.resolve(record.image_id).config.get("config") or {}
+        self._make_parent_group(record)
         order = bundle.prepare(record, image, self._places, layout=self._groups.layout)
         self._places.end_file(record.id).unlink(missing_ok=True)  # of the former run; the state file has it
         try:
@@ -93,6 +95,13 @@ class Lives:
             supervised = await self.find(record) or await Supervised.spawn(self._link, order, attached)
         self._started(record, supervised)
 
+    def _make_parent_group(self, record: Record) -> None:
+        """Before several launchers make the same one at once: a cpuset is unusable until its CPUs are copied."""
+        parent = self._places.cgroup(record.id, record.spec.cgroup_parent).rpartition("/")[0]
+        if parent not in self._groups_made:
+            self._groups.create(parent)
+            self._groups_made.add(parent)
+
     def _started(self, record: Record, supervised: Supervised) -> None:
         started = supervised.started.result()
         for sentence in started.warnings:
@@ -101,7 +110,7 @@ class Lives:
             record.restart_count += 1
         record.move("start")
         record.pid, record.ticks = started.pid, started.ticks
-        record.started_at, record.finished_at = self._now(), 0
+        record.started_at, record.finished_at = started.at, 0
         record.exit_code, record.oom_killed, record.error = None, False, ""
         self._follow(record, supervised)
         save_state(record, self._places.directory(record.id))
@@ -113,7 +122,7 @@ class Lives:
         started = supervised.started.result()
         record.state = State.RUNNING
         record.pid, record.ticks = started.pid, started.ticks
-        record.started_at = record.started_at or self._now()
+        record.started_at = started.at
         record.rootfs = self._snapshots.mount(record.id)
         self._follow(record, supervised)
 

@@ -91,16 +91,6 @@ class Supervised:
             self.gone.set_result(None)
 
 
-def read_pid_file(run_dir: str) -> tuple[int, int] | None:
-    """(pid, start ticks) of a container that runs or has just ended; None where there is none."""
-    try:
-        with open(f"{run_dir}/pid", "rb") as f:
-            pid, ticks = f.read().split()
-        return int(pid), int(ticks)
-    except (FileNotFoundError, ValueError):
-        return None
-
-
 def is_supervised(run_dir: str) -> bool:
     """Whether somebody supervises, or must: the supervisor removes this file last."""
     return os.path.exists(f"{run_dir}/supervise")

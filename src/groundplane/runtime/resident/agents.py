@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 
 from groundplane.kernel.calls import mount, process
 from groundplane.kernel.calls.files import write_text
@@ -41,7 +42,8 @@ def run_exec(order: Exec, control: Channel, document: int, stdio: list[int]) -> 
         control.send(Failed(code, str(error)))
         return
     control.send(
-        Started(created.pid, ticks, list(created.warnings)), [created.console_fd] if created.console_fd >= 0 else []
+        Started(created.pid, ticks, time.time_ns(), list(created.warnings)),
+        [created.console_fd] if created.console_fd >= 0 else [],
     )
     if created.console_fd >= 0:
         os.close(created.console_fd)  # the engine has it now: were it kept here, a hang-up would never be seen

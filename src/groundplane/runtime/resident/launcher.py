@@ -91,4 +91,4 @@ def _make(spec: Spawn, stdio: tuple[int, int, int], channel: Channel) -> None:
         created.abort()
         return
     created.start()
-    channel.send(Started(created.pid, ticks, []))
+    channel.send(Started(created.pid, ticks, 0, []))

@@ -11,6 +11,7 @@ import time
 
 from groundplane.base.errors import GroundError, UsageError
 from groundplane.kernel.calls import process
+from groundplane.runtime import protect
 from groundplane.runtime.resident.keeper import Keeper
 from groundplane.runtime.resident.spawner import Spawner
 
@@ -24,8 +25,11 @@ class SpawnerRuns(GroundError):
 
 def main(argv: list[str] | None = None) -> int:
     """Run the spawner; the exit code of the process."""
+    words = sys.argv[1:] if argv is None else argv
     try:
-        return _run(sys.argv[1:] if argv is None else argv)
+        protect.ensure("groundplane.runtime.resident.main", words)
+        protect.forget()
+        return _run(words)
     except GroundError as error:
         os.write(2, f"{error}\n".encode())
         return error.exit_code

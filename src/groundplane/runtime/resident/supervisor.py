@@ -6,7 +6,7 @@ supervisor is forked that resumes where it stopped.
 
 In the run directory `c/<id12>/` it makes: `supervise` (its own orders, a Spawn message; as long as this file is there
 somebody must supervise), `stdout` and `stderr` (FIFOs), `spool.*` and `journal` (see `output.py`), `pid` (`<pid>
-<start ticks>` once the container exists), `sock` (where it listens). All are gone when it has ended.
+<start ticks> <start in ns>` once the container exists), `sock` (where it listens). All are gone when it has ended.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Supervisor:
         self._handlers: dict[int, Callable[[int], None]] = {}
         self._clients = Clients(self)
         self._listener = socket.socket(AF_UNIX, SEQPACKET)
-        self._pid = self._ticks = 0
+        self._pid = self._ticks = self._at = 0
         self._pidfd = -1
         self._warnings: list[str] = []
         self._ours = False  # whether the container is our child
@@ -86,7 +86,7 @@ class Supervisor:
             code = error.exit_code if isinstance(error, launch.LaunchError) and error.exit_code > 1 else 128
             self._clients.tell_all(Failed(code, str(error)))
             return False
-        self._clients.tell_all(Started(self._pid, self._ticks, self._warnings))
+        self._clients.tell_all(Started(self._pid, self._ticks, self._at, self._warnings))
         return True
 
     def resume(self, kept: Mapping[str, int], code: int) -> bool:
@@ -121,7 +121,8 @@ class Supervisor:
             created, master = launcher.created()
             self._pid, self._ticks, self._warnings = created.pid, created.ticks, created.warnings
             self._pidfd = open_process(self._pid, self._ticks)
-            _write(f"{spec.run_dir}/pid", b"%d %d" % (self._pid, self._ticks))
+            self._at = time.time_ns()
+            _write(f"{spec.run_dir}/pid", b"%d %d %d" % (self._pid, self._ticks, self._at))
             self.streams.open({"terminal": master} if master >= 0 else {})
             self._listen()
             self._deposit()  # before it runs: from here on a kill of ours can be mended
@@ -145,10 +146,10 @@ class Supervisor:
     def _read_pid(self) -> bool:
         try:
             with open(f"{self.spec.run_dir}/pid", "rb") as f:
-                pid, ticks = f.read().split()
+                pid, ticks, at = f.read().split()
         except (FileNotFoundError, ValueError):
             return False
-        self._pid, self._ticks = int(pid), int(ticks)
+        self._pid, self._ticks, self._at = int(pid), int(ticks), int(at)
         return True
 
     # -- the loop -----------------------------------------------------------------------------------------------
@@ -222,7 +223,7 @@ class Supervisor:
             sock, _ = self._listener.accept()
         except OSError:  # the caller has gone already
             return
-        self._clients.add(Channel(sock)).channel.send(Started(self._pid, self._ticks, self._warnings))
+        self._clients.add(Channel(sock)).channel.send(Started(self._pid, self._ticks, self._at, self._warnings))
 
     def _on_spawner(self, _events: int) -> None:
         assert self._spawner is not None

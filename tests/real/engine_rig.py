@@ -1,0 +1,124 @@
+"""An engine's containers over a real spawner, in a root of the test's own, which ends without a trace."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.fakes.engine_parts import BusyboxImage, DirectorySnapshots
+from tests.real import leaks
+
+from groundplane.base.settings import Settings
+from groundplane.engine.containers.containers import Containers
+from groundplane.engine.containers.link import Link
+from groundplane.engine.contract import ContainerSpec, State, Streams
+from groundplane.engine.sandboxes.contract import NoPodNetwork, PodNetwork
+from groundplane.engine.sandboxes.sandboxes import Sandboxes
+from groundplane.runtime.resident.command import spawner_argv
+
+
+class Rig:
+    """One instance; `engine_dies` and `engine_starts` stand for a kill of groundd and its next start."""
+
+    def __init__(self, directory: Path, image: BusyboxImage, network: PodNetwork) -> None:
+        self.settings = Settings(root=str(directory / "root"), run=str(directory / "run"))
+        self.run = Path(self.settings.run)
+        self.root = Path(self.settings.root)
+        self._image = image
+        self._network = network
+        self._snapshots = DirectorySnapshots(directory / "snapshots")
+        self.containers: Containers
+        self.sandboxes: Sandboxes
+        self.link: Link
+
+    async def engine_starts(self) -> None:
+        self.link = Link(self.settings.spawner_socket, spawner_argv(self.settings.run))
+        await self.link.start()
+        self.sandboxes = Sandboxes(self.settings, self.link, self._network)
+        await self.sandboxes.recover()
+        self.containers = Containers(self.settings, self._image, self._snapshots, self.link, self.sandboxes)
+        await self.containers.recover()
+
+    async def engine_dies(self) -> None:
+        """Its sockets close and it writes nothing more, as with kill -9."""
+        await self.containers.close()
+        await self.link.close()
+
+    async def create(self, *command: str, **options: Any) -> str:
+        return await self.containers.create(ContainerSpec(image="busybox", args=command, **options))
+
+    async def start(self, *command: str, **options: Any) -> str:
+        id = await self.create(*command, **options)
+        await self.containers.start(id)
+        return id
+
+    async def output(self, id: str) -> bytes:
+        return b"".join([line.data async for line in self.containers.logs(id)])
+
+    def spawner(self) -> int:
+        """Its pid: the process with our run directory in its command line that leads the others."""
+        found = [line.split(" ")[:2] for line in leaks.processes([self.run])]
+        (pid,) = [int(pid) for pid, name in found if name == "ground-spawner"]
+        return pid
+
+    def supervisor(self, id: str) -> int:
+        name = f"ground-{id[:8]}"[:15]
+        (pid,) = [int(line.split(" ")[0]) for line in leaks.processes([self.run]) if line.split(" ")[1] == name]
+        return pid
+
+    async def eventually(self, what: Callable[[], bool], seconds: float = 10.0) -> None:
+        deadline = time.monotonic() + seconds
+        while not what():
+            assert time.monotonic() < deadline, "it did not happen in time"
+            await asyncio.sleep(0.01)
+
+    async def close(self) -> None:
+        for info in self.containers.list(hidden=True):
+            await self.containers.remove(info.id, force=True)
+        for sandbox in self.sandboxes.list():
+            await self.sandboxes.remove(sandbox.id)
+        assert not any(info.state is State.RUNNING for info in self.containers.list(hidden=True))
+        await self.engine_dies()
+        pid = self.spawner()
+        os.kill(pid, signal.SIGTERM)
+        await self.eventually(lambda: not leaks.processes([self.run]))
+        try:
+            os.waitpid(pid, os.WNOHANG)  # noqa: ASYNC222 because it does not wait
+        except ChildProcessError:  # it was adopted by somebody else
+            pass
+
+
+@asynccontextmanager
+async def rig(image: BusyboxImage | None = None, network: PodNetwork | None = None) -> AsyncIterator[Rig]:
+    directory = Path(tempfile.mkdtemp(prefix="ground-test-", dir="/tmp"))
+    made = Rig(directory, image or BusyboxImage(), network or NoPodNetwork())
+    try:
+        await made.engine_starts()
+        try:
+            yield made
+        finally:
+            await made.close()
+        assert leaks.left(made.root, made.run) == []
+        assert leaks.files(made.run / "c") == []
+        assert leaks.files(made.run / "s") == []
+        assert leaks.files(made.root / "containers") == []
+    finally:
+        for line in leaks.processes([made.run]):  # only after a failure
+            os.kill(int(line.split(" ")[0]), signal.SIGKILL)
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+async def read_all(streams: Streams) -> dict[int, bytes]:
+    """Everything from both streams until they end."""
+    got = {1: b"", 2: b""}
+    while (chunk := await streams.read()) is not None:
+        got[chunk[0]] += chunk[1]
+    return got
