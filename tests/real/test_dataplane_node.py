@@ -21,8 +21,9 @@ from groundplane.client.client import Client
 from groundplane.client.objects import replace_in
 from groundplane.client.resources import ENDPOINT_SLICES, SERVICES
 from groundplane.dataplane.dataplane import Config, Dataplane, teardown
+from groundplane.dataplane.probe import kernel_problem, range_problem
 from groundplane.dataplane.routes import RangeInUse
-from groundplane.kernel.netlink import addresses, routes
+from groundplane.kernel.netlink import addresses, links, routes
 from groundplane.kernel.netlink.channel import NETFILTER, Channel
 from groundplane.kernel.nftables import listing
 from groundplane.kernel.nftables import objects as o
@@ -254,3 +255,20 @@ def test_a_storm_of_changes_ends_in_the_right_state(bed: Bed) -> None:
                 assert await ask(bed, pods[0], f"10.96.3.{i}") == pods[2].address
 
     inside(bed, work)
+
+
+def test_the_probe_finds_nothing_wrong_here_and_leaves_nothing() -> None:
+    before = {(link.name, link.number) for link in _host_links()}
+    assert kernel_problem() == ""
+    assert {(link.name, link.number) for link in _host_links()} == before
+
+
+def _host_links() -> list[links.Link]:
+    with Channel() as channel:
+        return links.list_all(channel)
+
+
+def test_the_probe_names_the_route_that_is_in_the_way(bed: Bed) -> None:
+    assert bed.host.run(lambda: range_problem("10.98.0.0/16", "10.99.0.0/16")) == ""
+    problem = bed.host.run(lambda: range_problem("10.98.0.0/16", "10.1.0.0/16"))
+    assert "pod range 10.1.0.0/16 overlaps with this host's route to 10.1.0.0/24" in problem
