@@ -270,6 +270,22 @@ def test_what_is_sent_and_never_stored() -> None:
     ]
 
 
+def test_warnings_tell_what_is_probably_not_meant() -> None:
+    env = [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]
+    ports = [{"containerPort": 80}, {"containerPort": 80}]
+    strategy, pod = _made(
+        "", "pods", {"metadata": {"name": "a.b", "finalizers": ["x"]}, **_container(env=env, ports=ports)}
+    )
+    found = strategy.warnings(pod)
+    assert found[0].startswith('metadata.finalizers: "x": prefer a domain-qualified finalizer name')
+    assert found[1].startswith("metadata.name: this is used in the Pod's hostname")
+    assert found[2:] == [
+        'spec.containers[0].env[1]: hides previous definition of "A", which may be dropped when using apply',
+        "spec.containers[0].ports[1]: duplicate port definition with spec.containers[0].ports[0]",
+    ]
+    assert strategy.warnings(pod, pod) == []
+
+
 def test_complaints_are_summed_up() -> None:
     one, two = FieldError("r", "a", "x"), FieldError("r", "b", "y")
     assert summary([one]) == "a: x"

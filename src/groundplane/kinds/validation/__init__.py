@@ -5,7 +5,7 @@ Every kind's metadata is checked; the kinds in `_CREATE` also have their own rul
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from groundplane.kinds.resources import Resource
@@ -22,9 +22,17 @@ from groundplane.kinds.validation import (
     storage,
     workloads,
 )
+from groundplane.kinds.validation import warnings as warning
 from groundplane.kinds.validation.errors import Errors, FieldError
 
-__all__ = ["FieldError", "validate_create", "validate_sent", "validate_status", "validate_update", "warnings"]
+__all__ = [
+    "FieldError",
+    "validate_create",
+    "validate_sent",
+    "validate_status",
+    "validate_update",
+    "warnings",
+]
 
 Object = dict[str, Any]
 
@@ -126,6 +134,13 @@ _SENT: dict[tuple[str, str], Callable[[Object], Errors]] = {
     (_AUTHZ, "LocalSubjectAccessReview"): access.subject_review,
 }
 
+_WARNINGS: dict[tuple[str, str], Callable[[Object], Iterable[str]]] = {
+    ("", "pods"): warning.pod,
+    ("", "services"): warning.service,
+    **{("apps", plural): warning.template for plural in ("deployments", "replicasets", "daemonsets", "statefulsets")},
+    ("batch", "jobs"): warning.template,
+}
+
 
 def validate_create(resource: Resource, obj: Object) -> Errors:
     """Complaints about a new object, decoded, completed and prepared."""
@@ -162,10 +177,9 @@ def validate_sent(group: str, kind: str, obj: Object) -> Errors:
 
 
 def warnings(resource: Resource, obj: Object, old: Object | None) -> list[str]:
-    """What the answer's Warning headers say."""
-    found = []
-    for index, value in enumerate(obj["metadata"].get("finalizers") or ()):
-        if "/" not in value and value not in ("kubernetes", "orphan", "foregroundDeletion"):
-            text = "prefer a domain-qualified finalizer name including a path (/) to avoid accidental conflicts with"
-            found.append(f'metadata.finalizers[{index}]: "{value}": {text} other finalizer writers')
+    """What the answer's Warning headers say of an object that passed; of an update only where its spec changed."""
+    found = list(warning.finalizers(obj, old))
+    check = _WARNINGS.get((resource.group, resource.plural))
+    if check is not None and (old is None or obj.get("spec") != old.get("spec")):
+        found += check(obj)
     return found
