@@ -22,7 +22,7 @@ from groundplane.client.objects import replace_in
 from groundplane.client.resources import ENDPOINT_SLICES, SERVICES
 from groundplane.dataplane.dataplane import Config, Dataplane, teardown
 from groundplane.dataplane.probe import kernel_problem, range_problem
-from groundplane.dataplane.routes import RangeInUse
+from groundplane.dataplane.routes import NotOurAddress, RangeInUse
 from groundplane.kernel.netlink import addresses, links, routes
 from groundplane.kernel.netlink.channel import NETFILTER, Channel
 from groundplane.kernel.nftables import listing
@@ -228,7 +228,16 @@ def test_a_range_that_the_host_uses_already_is_refused_with_a_sentence(bed: Bed)
         with Channel() as channel:
             channel.perform(addresses.add(1, "10.96.7.1", 24))
         with pytest.raises(RangeInUse, match=r"Service range 10\.96\.0\.0/16 overlaps with .* choose another with"):
-            async with dataplane(cluster, replace(CONFIG)):
+            async with dataplane(cluster):
+                pass
+
+    inside(bed, work)
+
+
+def test_an_address_that_the_host_does_not_have_is_refused_with_a_sentence(bed: Bed) -> None:
+    async def work(cluster: FakeCluster) -> None:
+        with pytest.raises(NotOurAddress, match=r"10\.7\.7\.7 is not an address of this host; it has 10\.1\.0\.1,"):
+            async with dataplane(cluster, replace(CONFIG, node_ip="10.7.7.7")):
                 pass
 
     inside(bed, work)

@@ -98,9 +98,10 @@ class Dataplane:
         self._slices.add_handler(Handler(add=sliced, update=lambda _, new: sliced(new), delete=sliced))
 
     async def start(self) -> None:
-        """Route, DNS sockets, loops; `ready` waits for the cluster. Raises RangeInUse, CannotListen."""
+        """Route, DNS sockets, loops; `ready` waits for the cluster. Raises NotOurAddress, RangeInUse, CannotListen."""
         config = self._config.services
         with Channel() as channel:
+            routes.check_address(channel, config.node_ip)
             routes.check(channel, config.services, config.pods)
             routes.add_service_route(channel, config.services, config.node_ip)
         await self._dns.start(self._config.dns_ip)

@@ -24,9 +24,7 @@ def kernel_problem() -> str:
     try:
         netns.inside_new(_try_services)
     except (GroundError, OSError) as error:
-        return (
-            f"Services cannot be shown to the kernel: {error}; it needs nf_tables (CONFIG_NFT_NAT, CONFIG_NFT_FIB_IPV4)"
-        )
+        return f"Services cannot be shown to the kernel: {error}; it needs nf_tables with NFT_NAT and NFT_FIB_IPV4"
     return ""
 
 
@@ -44,8 +42,9 @@ def _try_link() -> None:
     fd = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         with Channel() as channel:
-            ends = {"address": links.mac("02:00:00:00:00:01"), "peer_address": links.mac("02:00:00:00:00:02")}
-            channel.perform(links.veth("probe0", "probe1", fd, **ends))
+            links.loopback_up(channel)
+            one, other = links.mac("02:00:00:00:00:01"), links.mac("02:00:00:00:00:02")
+            channel.perform(links.veth("probe0", "probe1", fd, address=one, peer_address=other))
             routes.add_service_route(channel, _SERVICES, "127.0.0.1")
     finally:
         os.close(fd)

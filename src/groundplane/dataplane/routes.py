@@ -15,7 +15,7 @@ from __future__ import annotations
 from ipaddress import IPv4Network
 
 from groundplane.base.errors import GroundError
-from groundplane.kernel.netlink import routes
+from groundplane.kernel.netlink import addresses, routes
 from groundplane.kernel.netlink.channel import Channel
 
 _LOOPBACK = 1  # `lo` is link 1 in every network namespace
@@ -35,6 +35,17 @@ def overlap(channel: Channel, *ranges: IPv4Network) -> str:
             if any(network.overlaps(r) for r in ranges):
                 return route.destination
     return ""
+
+
+class NotOurAddress(GroundError):
+    """The node's address is none of this host's."""
+
+
+def check_address(channel: Channel, node_ip: str) -> None:
+    """Raises NotOurAddress."""
+    known = [a.address for a in addresses.list_all(channel)]
+    if node_ip not in known:
+        raise NotOurAddress(f"node_ip {node_ip} is not an address of this host; it has {', '.join(sorted(known))}")
 
 
 def check(channel: Channel, services: IPv4Network, pods: IPv4Network) -> None:
