@@ -261,6 +261,7 @@ def test_beside_dockerd_pods_are_let_through_by_two_tagged_rules(host: NetHost, 
                 ]
             ).commit(channel)
 
+    host.shell("sysctl -qw net.ipv4.ip_forward=0")
     with NetHost() as one, NetHost() as two:
 
         async def work(network: PodNetwork) -> None:
@@ -274,6 +275,8 @@ def test_beside_dockerd_pods_are_let_through_by_two_tagged_rules(host: NetHost, 
                 assert len(listing.rules(channel, "filter", "DOCKER-USER")) == 2
                 await network.teardown()
                 assert listing.rules(channel, "filter", "DOCKER-USER") == []
+            # Switched off before us, but by now dockerd forwards, too.
+            assert host.shell("cat /proc/sys/net/ipv4/ip_forward") == "1\n"
 
         live(host, state_root, work)
 

@@ -155,7 +155,10 @@ class ServiceTable:
         return found
 
     def _fill(self, t: Transaction, change: e.Change, wanted: Iterable[Shape], *, unused_kept: int) -> None:
-        """Chains first, then elements, then the chains that nothing leads to any more."""
+        """Chains first, then elements, then the chains that nothing leads to any more.
+
+        `_chains` runs ahead of the commit: where that is refused, `reconcile` reads the kernel's chains again.
+        """
         for shape in sorted(wanted):
             for name, rules in shapes.chains(shape, self._sets, self._config.pods):
                 if name not in self._chains and name not in _BASE_CHAINS:

@@ -1,7 +1,7 @@
 """What this host must allow so that packets of pods are forwarded: ip_forward, and dockerd's filter.
 
 `net.ipv4.ip_forward` is switched on where it is off, and its old value is kept in a file first, so that tear-down puts
-it back, also after a kill. dockerd sets the policy of the host's FORWARD chain to drop and keeps the chain DOCKER-USER
+it back, also after a kill, unless dockerd needs it by then. dockerd sets the policy of the host's FORWARD chain to drop and keeps the chain DOCKER-USER
 for others' rules: an accept in a table of our own would not help, because every table has its say (nft(8), "a packet
 is dropped where any base chain drops it"). So two rules with our name go there, and leave with us.
 """
@@ -51,6 +51,10 @@ class Sysctls:
         for name, value in self._known().items():
             with open(_path(name), "w") as file:
                 file.write(value)
+        self.forget()
+
+    def forget(self) -> None:
+        """Leave everything as it is, for good."""
         if os.path.exists(self._record):
             os.unlink(self._record)
 
@@ -79,6 +83,11 @@ def allow_beside_docker(channel: Channel, instance: str, links: str) -> None:
         for load in (x.iifname(_R0), x.oifname(_R0))
     ).commit(channel)
     _log.info("dockerd filters forwarding: accepting pod traffic in DOCKER-USER", tag=tag)
+
+
+def docker_forwards(channel: Channel) -> bool:
+    """Whether dockerd relies on forwarding now: it came after us, found it switched on, and would miss it."""
+    return _DOCKER_CHAIN in listing.chains(channel, _DOCKER_TABLE)
 
 
 def forget_docker(channel: Channel, instance: str) -> None:

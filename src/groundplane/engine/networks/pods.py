@@ -246,7 +246,10 @@ class PodNetwork:
         forwarding.forget_docker(netfilter, self._instance)
         for sandbox in self._leases.all():
             self._leases.release(sandbox)
-        self._sysctls.restore()
+        if forwarding.docker_forwards(netfilter):
+            self._sysctls.forget()
+        else:
+            self._sysctls.restore()
         if os.path.exists(self._saved):
             os.unlink(self._saved)
         self._range = None
