@@ -1,9 +1,9 @@
 """What this host must allow so that packets of pods are forwarded: ip_forward, and dockerd's filter.
 
 `net.ipv4.ip_forward` is switched on where it is off, and its old value is kept in a file first, so that tear-down puts
-it back, also after a kill, unless dockerd needs it by then. dockerd sets the policy of the host's FORWARD chain to drop and keeps the chain DOCKER-USER
-for others' rules: an accept in a table of our own would not help, because every table has its say (nft(8), "a packet
-is dropped where any base chain drops it"). So two rules with our name go there, and leave with us.
+it back, also after a kill, unless dockerd needs it by then. dockerd sets the policy of the host's FORWARD chain to drop
+and keeps the chain DOCKER-USER for others' rules: an accept in a table of our own would not help, because a packet that
+one base chain drops is gone, whatever the others say (nft(8)). So two rules with our name go there, and leave with us.
 """
 
 from __future__ import annotations
