@@ -65,9 +65,12 @@ class Rig:
 
     def spawner(self) -> int:
         """Its pid: the process with our run directory in its command line that leads the others."""
-        found = [line.split(" ")[:2] for line in leaks.processes([self.run])]
-        (pid,) = [int(pid) for pid, name in found if name == "ground-spawner"]
+        (pid,) = self._spawners()
         return pid
+
+    def _spawners(self) -> list[int]:
+        found = [line.split(" ")[:2] for line in leaks.processes([self.run])]
+        return [int(pid) for pid, name in found if name == "ground-spawner"]
 
     def supervisor(self, id: str) -> int:
         name = f"ground-{id[:8]}"[:15]
@@ -86,6 +89,7 @@ class Rig:
         for sandbox in self.sandboxes.list():
             await self.sandboxes.remove(sandbox.id)
         assert not any(info.state is State.RUNNING for info in self.containers.list(hidden=True))
+        await self.eventually(lambda: len(self._spawners()) == 1)
         await self.engine_dies()
         pid = self.spawner()
         os.kill(pid, signal.SIGTERM)

@@ -227,7 +227,7 @@ class Reaped(Message, kind=15):
 
 
 class Done(Message, kind=16):
-    """Supervisor → spawner: all is written and cleared up; do not replace me."""
+    """To the spawner: do not replace me. A supervisor has cleared up; the engine ends because it was asked to."""
 
 
 class Pinned(Message, kind=17):

@@ -7,20 +7,37 @@ from typing import Any
 
 from groundplane.base.jsonyaml import dumps, loads
 from groundplane.engine.containers import users
+from groundplane.engine.containers.connection import close_all
 from groundplane.engine.containers.link import Link
 from groundplane.engine.containers.places import Places
 from groundplane.engine.containers.record import Record
 from groundplane.engine.containers.streams import ExecStreams
+from groundplane.engine.containers.supervised import SupervisorLost
 from groundplane.engine.contract import BadParameter, ExecSpec
 from groundplane.kernel import caps
 from groundplane.wire.spawner import Exec
 
+_ATTEMPTS = 3  # a spawner that dies before it reads an order takes it along
+
 
 async def run(record: Record, spec: ExecSpec, places: Places, link: Link) -> ExecStreams:
-    """Start it; returns once its program runs. Raises StartFailed, BadParameter."""
+    """Start it; returns once its program runs. Raises StartFailed, BadParameter, SupervisorLost."""
     if not spec.argv:
         raise BadParameter("No exec command specified")
     document = _memfd(_document(record, spec, places))
+    try:
+        for attempt in range(_ATTEMPTS):
+            try:
+                return await _run(record, spec, places, link, document)
+            except SupervisorLost:
+                if attempt == _ATTEMPTS - 1:
+                    raise
+    finally:
+        os.close(document)
+    raise AssertionError("unreachable")
+
+
+async def _run(record: Record, spec: ExecSpec, places: Places, link: Link, document: int) -> ExecStreams:
     streams = ExecStreams()
     fds: list[int] = []
     try:
@@ -34,17 +51,14 @@ async def run(record: Record, spec: ExecSpec, places: Places, link: Link) -> Exe
             stdio=names,
         )
         await link.order(order, [fds[0], document, *fds[1:]])
-    except BaseException:
-        await streams.close()
-        raise
-    finally:
-        for fd in (*fds, document):
-            os.close(fd)
-    try:
+        close_all(fds)
+        fds = []
         await streams.opened()
     except BaseException:
         await streams.close()
         raise
+    finally:
+        close_all(fds)
     return streams
 
 

@@ -12,7 +12,7 @@ from groundplane.base.log import Log
 from groundplane.base.tasks import Tasks
 from groundplane.engine.containers.connection import Connection, close_all
 from groundplane.engine.contract import EngineError
-from groundplane.wire.spawner import VERSION, Hello, Message
+from groundplane.wire.spawner import VERSION, Done, Hello, Message
 
 _log = Log("engine.spawner")
 _PATIENCE = 10.0  # seconds that a spawner has to answer
@@ -56,10 +56,11 @@ class Link:
         await self._connection.drain()
 
     async def close(self) -> None:
-        """Disconnect; spawner and containers go on."""
+        """Disconnect, because the engine was asked to end; spawner and containers go on."""
         self._closing = True
         await self._tasks.stop()
         if self._connection is not None:
+            self._connection.send(Done())
             self._connection.close()
 
     async def _connect(self) -> None:

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 
 from groundplane.engine.containers.connection import Connection, close_all
-from groundplane.engine.containers.supervised import StartFailed
+from groundplane.engine.containers.supervised import StartFailed, SupervisorLost
 from groundplane.kernel.calls import process
 from groundplane.kernel.calls.terminals import set_size
 from groundplane.kernel.errors import KernelError
@@ -102,7 +102,7 @@ class ExecStreams:
         return names, fds
 
     async def opened(self) -> None:
-        """Returns once the program runs. Raises StartFailed."""
+        """Returns once the program runs. Raises StartFailed, SupervisorLost."""
         await asyncio.shield(self._started)
 
     # -- what the agent says ------------------------------------------------------------------------------------
@@ -126,7 +126,7 @@ class ExecStreams:
 
     def _on_end(self) -> None:
         if not self._started.done():
-            self._started.set_exception(StartFailed("the process that starts execs died; try again", 126))
+            self._started.set_exception(SupervisorLost("the process that starts execs died before the program ran"))
         elif not self._code.done():  # the agent was killed: the process goes on, the kernel tells of its end
             if self._pidfd < 0:
                 self._ended(UNKNOWN)

@@ -1,8 +1,8 @@
 """Keeps the daemon running: starts `groundd`, and starts it again, with back-off, when it dies.
 
-A daemon that ends with 0 was asked to; one that dies before it ever spoke to the spawner cannot start, and trying
-again would only hide its message. Both end the spawner too. Whoever started the first daemon waits on a readiness
-pipe: only the first one inherits it.
+A daemon that ends with 0, or has said that it will, was asked to; one that dies before it ever spoke to the spawner
+cannot start, and trying again would only hide its message. Both end the spawner too. Whoever started the first daemon
+waits on a readiness pipe: only the first one inherits it.
 """
 
 from __future__ import annotations
@@ -32,11 +32,12 @@ class Keeper:
         self.pidfd = -1
         self.due = 0.0
         self.spoke = False  # whether any life of it has connected
+        self.leaving = False  # whether it has said that it was asked to end
 
     def start(self) -> None:
         """Start the daemon. Raises OSError where not even a process can be made."""
         self._started_at = time.monotonic()
-        self.due = 0.0
+        self.due, self.leaving = 0.0, False
         pid = os.fork()
         if pid == 0:
             self._become_daemon()
@@ -77,7 +78,7 @@ class Keeper:
         """Note the end of this life (`code` None: unknown, not our child); whether there will be another."""
         os.close(self.pidfd)
         self.pid, self.pidfd = 0, -1
-        if code == 0 or not self.spoke:
+        if code == 0 or self.leaving or not self.spoke:
             return False
         now = time.monotonic()
         if now - self._started_at > _HEALTHY:

@@ -213,6 +213,9 @@ class Spawner:
             if self._keeper is not None:
                 self._keeper.spoke = True
             channel.send(Hello(VERSION, os.getpid()))
+        elif isinstance(message, Done):
+            if self._keeper is not None:
+                self._keeper.leaving = True
         elif isinstance(message, Spawn) and fds and self._acceptable(message):
             self._spawn(message, fds)
         elif isinstance(message, Exec) and len(fds) == 2 + len(message.stdio):
