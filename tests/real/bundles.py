@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -158,14 +159,13 @@ class CommandLine:
         self.root = root
         self.program = program or COMMAND
 
-    def __call__(self, *words: str, cwd: Path | None = None, **options: Any) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*self.program, "--root", str(self.root), *words],
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-            **options,
-        )
+    def __call__(self, *words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+        """Run it to its end. Its output goes to files, because a detached container would keep a pipe open."""
+        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+            command = [*self.program, "--root", str(self.root), *words]
+            done = subprocess.run(
+                command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=out, stderr=err, timeout=30, check=False
+            )
+            out.seek(0)
+            err.seek(0)
+            return subprocess.CompletedProcess(command, done.returncode, out.read(), err.read())

@@ -38,7 +38,7 @@ class Reader:
 
     def __init__(self, value: Any, where: str) -> None:
         if not isinstance(value, dict):
-            raise RuntimeDocumentError(f"{where}: an object is expected, not {_kind(value)}")
+            raise RuntimeDocumentError(f"{where.rstrip(':')}: an object is expected, not {_kind(value)}")
         self._data = value
         self._where = where
 
