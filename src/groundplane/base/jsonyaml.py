@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from functools import cache
+from typing import Any, ClassVar
 
 import orjson
 
@@ -52,8 +54,9 @@ def yaml_dumps(value: Any) -> str:
     """Block style, keys sorted, as `kubectl -o yaml` prints."""
     import yaml
 
-    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    return yaml.dump(value, Dumper=dumper, default_flow_style=False, sort_keys=True, allow_unicode=True, width=2**31 - 1)
+    return yaml.dump(
+        value, Dumper=_dumper(), default_flow_style=False, sort_keys=True, allow_unicode=True, width=2**31 - 1
+    )
 
 
 def _key(key: Any) -> str:
@@ -64,26 +67,52 @@ def _key(key: Any) -> str:
     return str(key)
 
 
-_LOADER: Any = None
+# Plain scalars as go-yaml v2 (sigs.k8s.io/yaml) resolves them: YAML 1.1's booleans with `y` and `n`, no base 60
+# (`22:22` is a string), exponents without a dot, no timestamps (an unquoted date is a string).
+_BOOL = r"^(?:y|Y|yes|Yes|YES|n|N|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF)$"
+_INT = r"^(?:[-+]?0b[01_]+|[-+]?0x[0-9a-fA-F_]+|[-+]?0[0-7_]+|[-+]?(?:0|[1-9][0-9_]*))$"
+_FLOAT = r"^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
 
 
+def _resolvers(base: Any) -> dict[str, list[tuple[str, Any]]]:
+    """`base`'s table of first character → (tag, pattern) with the scalars above."""
+    tag = "tag:yaml.org,2002:"
+    ours = (("bool", _BOOL, "yYnNtTfFoO"), ("int", _INT, "-+0123456789"), ("float", _FLOAT, "-+0123456789."))
+    table: dict[str, list[tuple[str, Any]]] = {
+        first: [(t, p) for t, p in pairs if t not in {tag + n for n in ("bool", "int", "float", "timestamp")}]
+        for first, pairs in base.yaml_implicit_resolvers.items()
+    }
+    for name, pattern, firsts in ours:
+        for first in firsts:
+            table.setdefault(first, []).append((tag + name, re.compile(pattern)))
+    return table
+
+
+@cache
 def _loader() -> Any:
-    """CSafeLoader with the scalar rules of sigs.k8s.io/yaml: YAML 1.1 booleans, but dates stay strings."""
-    global _LOADER
-    if _LOADER is None:
-        import yaml
+    import yaml
 
-        base = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    base = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-        class Loader(base):  # type: ignore[misc, valid-type]
-            def construct_mapping(self, node: Any, deep: bool = False) -> dict[str, Any]:
-                # JSON's keys are strings; sigs.k8s.io/yaml writes `on: 1` as `"true": 1`.
-                return {_key(k): v for k, v in super().construct_mapping(node, deep=deep).items()}
+    class Loader(base):  # type: ignore[misc, valid-type]
+        bool_values: ClassVar[dict[str, bool]] = {**base.bool_values, "y": True, "n": False}
+        yaml_implicit_resolvers: ClassVar[dict[str, Any]] = _resolvers(base)
 
-        # sigs.k8s.io/yaml (go-yaml v2) has no timestamp in JSON: an unquoted date is a string.
-        Loader.yaml_implicit_resolvers = {
-            first: [(tag, regexp) for tag, regexp in pairs if tag != "tag:yaml.org,2002:timestamp"]
-            for first, pairs in base.yaml_implicit_resolvers.items()
-        }
-        _LOADER = Loader
-    return _LOADER
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[str, Any]:
+            # JSON's keys are strings; sigs.k8s.io/yaml writes `on: 1` as `"true": 1`.
+            return {_key(k): v for k, v in super().construct_mapping(node, deep=deep).items()}
+
+    return Loader
+
+
+@cache
+def _dumper() -> Any:
+    """A dumper that quotes every string that the loader would take for something else."""
+    import yaml
+
+    base = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+    class Dumper(base):  # type: ignore[misc, valid-type]
+        yaml_implicit_resolvers: ClassVar[dict[str, Any]] = _resolvers(base)
+
+    return Dumper
