@@ -50,6 +50,12 @@ VERBS: dict[str, Verb] = {
 }
 
 
+# Said with every answer about them (k8s.io/apiserver/pkg/endpoints/deprecation).
+DEPRECATED = {
+    ("", "v1", "endpoints"): "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
+    ("", "v1", "componentstatuses"): "v1 ComponentStatus is deprecated in v1.19+",
+}
+
 # These need a name in the path; the others must not have one (`watch` may: the deprecated /watch/… form).
 _OF_ONE = frozenset({"get", "update", "patch", "delete"})
 
@@ -97,6 +103,8 @@ class Handler:
         verb = _verb(endpoint, target, call.verb)
         if verb is None:
             raise statuses.method_not_allowed()
+        if (warning := DEPRECATED.get((target.group, target.version, target.resource))) is not None:
+            call.warn(warning)
         return endpoint, verb
 
 

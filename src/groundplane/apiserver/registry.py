@@ -157,7 +157,7 @@ class Registry:
 
     def _add_builtin(self, cache: Cache, resource: Resource) -> None:
         stored = resources.find(*resource.stored_as) or resource
-        objects = Objects(cache, stored.prefix, resource.group, resource.plural)
+        objects = Objects(cache, stored.prefix, resource.group, resource.plural, namespaced=resource.namespaced)
         endpoint = Endpoint(resource, stored, objects, Strategy(stored))
         self._endpoints[resource.group, resource.version, resource.plural] = endpoint
         if stored is resource:

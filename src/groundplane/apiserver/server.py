@@ -76,9 +76,11 @@ class ApiServer:
         context = tls.server_context(pair, self.pki.ca.certificate)
         listener = listeners.tcp(host, port)
         self._edge = HttpEdge(self._desk, authenticator, peer_subject)
-        self._runner = web.ServerRunner(_WebServer(self._edge, request_factory=_request, access_log=None))
+        self._runner = web.ServerRunner(
+            _WebServer(self._edge, request_factory=_request, access_log=None), shutdown_timeout=2.0
+        )
         await self._runner.setup()
-        await web.SockSite(self._runner, listener, ssl_context=context, shutdown_timeout=2.0).start()
+        await web.SockSite(self._runner, listener, ssl_context=context).start()
         self.url = f"https://{_LOOPBACK}:{listener.getsockname()[1]}"
         _write_kubeconfig(self.kubeconfig, self.url, self.pki)
         self._upkeep.start()

@@ -44,7 +44,6 @@ def _reviews(name: str) -> Review:
 
 async def _no_components(machine: Machine, endpoint: Endpoint, call: Call) -> Answer:
     """componentstatuses: deprecated upstream since 1.19; there is nothing to report on, so the list is empty."""
-    call.warn("v1 ComponentStatus is deprecated in v1.19+")
     if call.name:
         raise endpoint.not_found(call.name)
     kind, version = endpoint.resource.kind + "List", endpoint.api_version

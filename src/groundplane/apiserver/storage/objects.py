@@ -19,8 +19,9 @@ class Raced(GroundError):
 class Objects:
     """The objects below one key prefix. Every read drains the feed first, so a reader sees all answered writes."""
 
-    def __init__(self, cache: Cache, prefix: str, group: str, plural: str) -> None:
+    def __init__(self, cache: Cache, prefix: str, group: str, plural: str, *, namespaced: bool) -> None:
         self._cache = cache
+        self._namespaced = namespaced
         self.prefix = prefix
         self.group = group
         self.plural = plural
@@ -34,11 +35,12 @@ class Objects:
         return self._cache
 
     def key(self, namespace: str, name: str) -> str:
-        return f"{self.prefix}{namespace}/{name}" if namespace else self.prefix + name
+        """`namespace` is not looked at where the resource has none (a Namespace's own path names one)."""
+        return f"{self.prefix}{namespace}/{name}" if self._namespaced else self.prefix + name
 
     def scope(self, namespace: str) -> str:
         """The key prefix of a whole namespace, or of the whole resource."""
-        return f"{self.prefix}{namespace}/" if namespace else self.prefix
+        return f"{self.prefix}{namespace}/" if namespace and self._namespaced else self.prefix
 
     def find(self, namespace: str, name: str) -> Stored | None:
         self._cache.drain()
