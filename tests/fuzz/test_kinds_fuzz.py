@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from groundplane.kinds import decode, protobuf, schema
+from groundplane.base.jsonyaml import dumps, loads
+from groundplane.kinds import decode, defaults, protobuf, resources, schema, strategies, tables
 from groundplane.wire import kubeproto
 
 CODEC = kubeproto.Codec(protobuf.describe)
@@ -18,6 +19,7 @@ NAMES = (
     "core.v1.Event",
     "meta.v1.Status",
 )
+NOW = "2026-01-02T03:04:05Z"
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
@@ -100,6 +102,40 @@ def _without_empty(value: Any) -> Any:
             key: item for key, item in kept.items() if item not in (None, [], {}) and key not in ("kind", "apiVersion")
         }
     return [_without_empty(item) for item in value] if isinstance(value, list) else value
+
+
+RESOURCES = [r for r in resources.resources() if "create" in r.verbs]
+
+
+def _documents(resource: resources.Resource) -> st.SearchStrategy[tuple[resources.Resource, Any, Any]]:
+    found = schema.type_of(resource.group, resource.version, resource.kind)
+    assert found is not None
+    one = _values(found, 7)
+    return st.tuples(st.just(resource), one, one)
+
+
+@settings(derandomize=True, max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.sampled_from(RESOURCES).flatmap(_documents))
+def test_every_document_is_accepted_or_complained_about(case: tuple[resources.Resource, Any, Any]) -> None:
+    resource, first, second = case
+    type_ = schema.type_of(resource.group, resource.version, resource.kind)
+    assert type_ is not None
+    strategy = strategies.of(resource)
+    old = defaults.apply(resource, decode.decode(type_, first)[0])
+    strategy.prepare_create(old, NOW)
+    before = dumps(old)
+    new = defaults.apply(resource, decode.decode(type_, second)[0])
+    changed = decode.decode(type_, loads(dumps(new)))[0]
+    strategy.prepare_update(new, old, NOW)
+    strategy.prepare_status(changed, old, NOW)
+    complaints = [*strategy.validate_create(old), *strategy.validate_update(new, old)]
+    complaints += strategy.validate_status(changed, old)
+    assert all(error.field is not None and error.message for error in complaints)
+    assert all(isinstance(value, str) for value in strategy.selectable(new).values())
+    strategy.warnings(new, old)
+    columns, rows = tables.table(resource, [old, new], 0.0)
+    assert all(len(row) == len(columns) for row in rows)
+    assert dumps(old) == before
 
 
 @settings(derandomize=True, max_examples=300, deadline=None)

@@ -154,7 +154,9 @@ def _both_data_sources(spec: Object) -> None:
 
 def _service_account_create(obj: Object, now: str) -> None:
     if obj.get("secrets"):
-        obj["secrets"] = [{"name": one["name"]} for one in obj["secrets"] if one.get("name")]
+        kept = [{"name": one["name"]} for one in obj.pop("secrets") if one.get("name")]
+        if kept:
+            obj["secrets"] = kept
 
 
 def _definition_create(obj: Object, now: str) -> None:

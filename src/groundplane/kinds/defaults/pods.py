@@ -148,7 +148,7 @@ def _host_ports(spec: Object) -> None:
     for name in ("containers", "initContainers"):
         for one in spec.get(name) or ():
             for port in one.get("ports") or ():
-                if not port.get("hostPort"):
+                if not port.get("hostPort") and port["containerPort"]:
                     port["hostPort"] = port["containerPort"]
 
 
@@ -157,7 +157,7 @@ def _pod_level_requests(spec: Object) -> None:
     limits = spec["resources"].get("limits")
     if not limits:
         return
-    requests = spec["resources"].setdefault("requests", {})
+    requests = spec["resources"].get("requests") or {}
     for name in limits:
         if name not in ("cpu", "memory") and not name.startswith("hugepages-"):
             continue
@@ -166,3 +166,5 @@ def _pod_level_requests(spec: Object) -> None:
         if name not in requests and amounts:
             requests[name] = str(quantities.Quantity(sum(a.nano for a in amounts), amounts[0].form))
         requests.setdefault(name, limits[name])
+    if requests:
+        spec["resources"]["requests"] = requests

@@ -116,10 +116,10 @@ def counted_status(new: Object, old: Object) -> Errors:
     total = status.get("replicas", 0)
     for name in ("fullyLabeledReplicas", "updatedReplicas", "readyReplicas", "availableReplicas"):
         if status.get(name, 0) > total:
-            errors.append(invalid(f"status.{name}", status[name], "cannot be greater than status.replicas"))
+            errors.append(invalid(f"status.{name}", status.get(name, 0), "cannot be greater than status.replicas"))
     if status.get("availableReplicas", 0) > status.get("readyReplicas", 0):
         text = "cannot be greater than readyReplicas"
-        errors.append(invalid("status.availableReplicas", status["availableReplicas"], text))
+        errors.append(invalid("status.availableReplicas", status.get("availableReplicas", 0), text))
     return errors
 
 
