@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
+from typing import cast
 
 from aiohttp import web
 
@@ -13,7 +15,7 @@ from groundplane.dockerapi.door import Door, door, json_answer, no_content
 from groundplane.dockerapi.errors import answer
 from groundplane.dockerapi.query import Filters, filters, flag, json_body, labels_match, number
 from groundplane.dockerapi.shapes import exit_code, inspect_container, list_entry, network_mode
-from groundplane.engine.contract import BadParameter, ContainerInfo, EngineError, State
+from groundplane.engine.contract import BadParameter, ContainerInfo, EngineError, EngineEvent, State
 
 _LIST_FILTERS = frozenset(
     {"id", "name", "label", "status", "ancestor", "exited", "before", "since", "network", "health", "is-task"}
@@ -140,21 +142,29 @@ async def wait(request: web.Request) -> web.StreamResponse:
     condition = request.query.get("condition") or "not-running"
     if condition not in ("not-running", "next-exit", "removed"):
         raise BadParameter(f'invalid condition: "{condition}"')
-    events = here.engine.events()  # before the head: no event can be missed from here on
+    waits = condition != "not-running" or info.state is State.RUNNING
+    events = here.engine.events() if waits else None  # before the head: from here on no event is missed
     response = web.StreamResponse(headers={"Content-Type": "application/json"})
     await response.prepare(request)
-    code = exit_code(info)
-    if condition != "not-running" or info.state is State.RUNNING:
-        wanted = "destroy" if condition == "removed" else "die"
+    code = exit_code(info) if events is None else await _next_end(events, info.id, removed=condition == "removed")
+    await response.write(dumps({"StatusCode": code}) + b"\n")
+    return response
+
+
+async def _next_end(events: AsyncIterator[EngineEvent], id: str, *, removed: bool) -> int:
+    """The code of the container's next end; with `removed`, once it has gone."""
+    code = 0
+    async with aclosing(cast(AsyncGenerator[EngineEvent], events)):
         async for event in events:
-            if event.id != info.id:
+            if event.id != id:
                 continue
             if event.action == "die":
                 code = 255 if event.exit_code is None else event.exit_code
-            if event.action in (wanted, "destroy"):
-                break
-    await response.write(dumps({"StatusCode": code}) + b"\n")
-    return response
+                if not removed:
+                    return code
+            if event.action == "destroy":
+                return code
+    return code
 
 
 async def update(request: web.Request) -> web.Response:

@@ -214,7 +214,7 @@ class Streams(Protocol):
     async def close_stdin(self) -> None: ...
 
     async def read(self) -> tuple[int, bytes] | None:
-        """The next chunk as (1 stdout | 2 stderr, bytes); None once both have ended. A terminal's output is stream 1."""
+        """The next chunk as (1 stdout | 2 stderr, bytes); None once both have ended. A terminal's output is 1."""
         ...
 
     async def resize(self, rows: int, columns: int) -> None: ...
@@ -232,7 +232,7 @@ class Streams(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """One line of a container's log: nanoseconds, stream (stdout, stderr), bytes with their newline if there was one."""
+    """One line of a container's log: nanoseconds, stream (stdout, stderr), bytes with their newline if they have one."""
 
     at: int
     stream: str
@@ -253,7 +253,7 @@ class ImageInfo:
 
 class Images(Protocol):
     def resolve(self, name: str) -> ImageInfo:
-        """By `name[:tag][@digest]` with Docker's short-name rules, by id, or by unique id prefix. Raises NoSuchImage."""
+        """By `name[:tag][@digest]` with Docker's short-name rules, by id, or by unique id prefix; or NoSuchImage."""
         ...
 
     async def remove(self, name: str, *, force: bool = False) -> list[str]:

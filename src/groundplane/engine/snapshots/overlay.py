@@ -21,6 +21,7 @@ from collections.abc import Collection, Sequence
 
 from groundplane.base.ids import name_suffix
 from groundplane.base.log import Log
+from groundplane.engine.contract import EngineError
 from groundplane.engine.snapshots.contract import Layer, LayerSource, Snapshot, SnapshotError
 from groundplane.engine.snapshots.streams import open_layer
 from groundplane.engine.snapshots.trees import remove_tree, tree_size
@@ -134,8 +135,18 @@ class Overlay:
             if chain != _EMPTY and not self._trusted(chain):
                 await asyncio.to_thread(self._discard_layer, chain)
         for id in os.listdir(self._containers):
-            await self._ensure_layers(self._record(id, "image"))
+            await self._restore_layers(id)
         return gone
+
+    async def _restore_layers(self, id: str) -> None:
+        """Unpack again what a container needs of the layers that were not trusted."""
+        chain = self._record(id, "chain")
+        if os.path.isdir(os.path.join(self._layers, chain)):
+            return
+        try:
+            await self._ensure_layers(self._record(id, "image"))
+        except EngineError as error:  # its image was removed by force: it cannot start, but can be looked at
+            _log.error("layers of a container are lost", container=id[:12], error=str(error))
 
     async def prune(self, diff_ids: Collection[str]) -> None:
         used = {link for id in os.listdir(self._containers) for link in self._stack(self._record(id, "chain"))}
