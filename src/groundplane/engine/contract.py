@@ -232,7 +232,7 @@ class Streams(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """One line of a container's log: nanoseconds, stream (stdout, stderr), bytes with their newline if they have one."""
+    """One line of a container's log: nanoseconds, stream (stdout, stderr), bytes with their newline if any."""
 
     at: int
     stream: str
