@@ -223,20 +223,19 @@ def atomic_names() -> set[str]:
     return {f"{package}.{name}" for package, text in ATOMIC.items() for name in text.split()}
 
 
-def write_types(pack: Path, types: dict[str, list[list[Any]]]) -> None:
+def lines(rows: Iterable[Any]) -> str:
+    """A JSON array with one row a line, so that a change shows as a line."""
+    return "[\n" + ",\n".join(json.dumps(row, separators=(",", ":")) for row in rows) + "\n]\n"
+
+
+def type_files(types: dict[str, list[list[Any]]]) -> dict[str, str]:
     """One file per package, one line per type."""
-    packages: dict[str, list[str]] = {}
+    packages: dict[str, list[Any]] = {}
     atomic = atomic_names()
     for name in sorted(types):
         package, _, bare = name.rpartition(".")
-        line = json.dumps([bare, int(name in atomic), types[name]], separators=(",", ":"))
-        packages.setdefault(package, []).append(line)
-    for package, lines in packages.items():
-        (pack / f"{package}.json").write_text("[\n" + ",\n".join(lines) + "\n]\n")
-
-
-def write_lines(path: Path, rows: Iterable[Any]) -> None:
-    path.write_text("[\n" + ",\n".join(json.dumps(r, separators=(",", ":")) for r in rows) + "\n]\n")
+        packages.setdefault(package, []).append([bare, int(name in atomic), types[name]])
+    return {f"{package}.json": lines(rows) for package, rows in packages.items()}
 
 
 def resource_rows(reference: Path) -> Iterator[list[Any]]:
@@ -261,7 +260,7 @@ def column_rows(reference: Path) -> Iterator[list[Any]]:
         yield [*key, cells]
 
 
-def kind_rows(reference: Path, types: dict[str, list[list[Any]]]) -> Iterator[list[str]]:
+def kind_rows(reference: Path) -> Iterator[list[str]]:
     """[group, version, kind, type]."""
     for r in table(reference / "kinds.tsv"):
         yield [r["group"], r["version"], r["kind"], short(r["type"])]
@@ -273,23 +272,31 @@ def kind_rows(reference: Path, types: dict[str, list[list[Any]]]) -> Iterator[li
     yield ["admission.k8s.io", "v1", "AdmissionReview", "admission.v1.AdmissionReview"]
 
 
+def generate(reference: Path) -> dict[str, str]:
+    """The pack's files by name."""
+    messages = Messages(table(reference / "protobuf.tsv"))
+    types = typed_rows(reference, messages)
+    wire_rows(messages, types)
+    return {
+        **type_files(types),
+        "resources.json": lines(resource_rows(reference)),
+        "columns.json": lines(column_rows(reference)),
+        "kinds.json": lines(kind_rows(reference)),
+        "bootstrap.jsonl": (reference / "bootstrap.jsonl").read_text(),
+    }
+
+
 def main() -> int:
     if len(sys.argv) != 2:
         print("usage: generate_kinds.py REFERENCE_DIRECTORY", file=sys.stderr)
         return 2
-    reference = Path(sys.argv[1])
+    files = generate(Path(sys.argv[1]))
     pack = Path(__file__).resolve().parent.parent / "src" / "groundplane" / "kinds" / "packed"
-    messages = Messages(table(reference / "protobuf.tsv"))
-    types = typed_rows(reference, messages)
-    wire_rows(messages, types)
     pack.mkdir(parents=True, exist_ok=True)
     for old in pack.glob("*.json*"):
         old.unlink()
-    write_types(pack, types)
-    write_lines(pack / "resources.json", resource_rows(reference))
-    write_lines(pack / "columns.json", column_rows(reference))
-    write_lines(pack / "kinds.json", kind_rows(reference, types))
-    (pack / "bootstrap.jsonl").write_bytes((reference / "bootstrap.jsonl").read_bytes())
+    for name, text in files.items():
+        (pack / name).write_text(text)
     return 0
 
 

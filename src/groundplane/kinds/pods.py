@@ -49,7 +49,7 @@ def qos_class(pod: Object) -> str:
 
 
 def apply_label_keys(pod: Object) -> None:
-    """`matchLabelKeys` of affinity terms become requirements of their selector (KEP-3633); in place."""
+    """`matchLabelKeys` of affinity and spreading become requirements of their selector (KEP-3633, 3243); in place."""
     labels = pod["metadata"].get("labels") or {}
     affinity = pod["spec"].get("affinity") or {}
     for name in ("podAffinity", "podAntiAffinity"):
@@ -59,6 +59,8 @@ def apply_label_keys(pod: Object) -> None:
         terms += [weighted["podAffinityTerm"] for weighted in preferred if weighted.get("podAffinityTerm")]
         for term in terms:
             _label_keys(term, labels)
+    for constraint in pod["spec"].get("topologySpreadConstraints") or ():
+        _label_keys(constraint, labels)
 
 
 def _label_keys(term: Object, labels: Object) -> None:

@@ -99,6 +99,7 @@ _UPDATE: dict[tuple[str, str], Callable[[Object, Object], Errors]] = {
     ("apps", "replicasets"): workloads.replica_set_update,
     ("apps", "daemonsets"): workloads.daemon_set_update,
     ("apps", "statefulsets"): workloads.stateful_set_update,
+    ("apps", "controllerrevisions"): workloads.controller_revision_update,
     ("batch", "jobs"): jobs.job_update,
     ("", "services"): services.service_update,
     ("discovery.k8s.io", "endpointslices"): services.endpoint_slice_update,

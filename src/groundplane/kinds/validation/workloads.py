@@ -237,6 +237,10 @@ def controller_revision(obj: Object) -> Errors:
     return errors + not_negative(obj, "", "revision")
 
 
+def controller_revision_update(new: Object, old: Object) -> Errors:
+    return controller_revision(new) + immutable(new, old, "", "data")
+
+
 def disruption_budget(obj: Object) -> Errors:
     spec = obj["spec"]
     errors: Errors = []
