@@ -141,6 +141,10 @@ def _claim_create(obj: Object, now: str) -> None:
     _both_data_sources(obj["spec"])
 
 
+def _claim_update(new: Object, old: Object, now: str) -> None:
+    _both_data_sources(new["spec"])
+
+
 def _both_data_sources(spec: Object) -> None:
     """A claim's dataSource and dataSourceRef mean the same; each fills in for the other."""
     source, reference = spec.get("dataSource"), spec.get("dataSourceRef")
@@ -169,7 +173,7 @@ STEPS: dict[tuple[str, str], tuple[OnCreate | None, OnUpdate | None, OnUpdate | 
     ("", "pods"): (_pod_create, _pod_update, _pod_status),
     ("", "services"): (_service_create, _service_update, None),
     ("", "persistentvolumes"): (_volume_create, None, _volume_status),
-    ("", "persistentvolumeclaims"): (_claim_create, None, None),
+    ("", "persistentvolumeclaims"): (_claim_create, _claim_update, None),
     ("", "serviceaccounts"): (_service_account_create, None, None),
     ("apps", "daemonsets"): (_daemon_set_create, _daemon_set_update, None),
     ("apps", "deployments"): (None, _deployment_update, None),

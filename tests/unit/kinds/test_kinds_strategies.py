@@ -97,6 +97,16 @@ def test_a_job_gets_a_selector_of_its_own() -> None:
     assert job["spec"]["template"]["metadata"]["labels"]["job-name"] == "j"
 
 
+def test_a_claims_two_data_sources_are_one() -> None:
+    source = {"kind": "PersistentVolumeClaim", "name": "other"}
+    strategy, old = _made("", "persistentvolumeclaims", {"spec": {"dataSource": source}})
+    strategy.prepare_create(old, NOW)
+    assert old["spec"]["dataSourceRef"] == source
+    _, new = _made("", "persistentvolumeclaims", {"spec": {"dataSource": source}})
+    strategy.prepare_update(new, old, NOW)
+    assert new["spec"] == old["spec"]
+
+
 def test_field_selectors_see_values_as_text() -> None:
     strategy, pod = _made("", "pods", {"metadata": {"name": "p", "namespace": "n"}, "spec": {"nodeName": "x"}})
     found = strategy.selectable(pod)
