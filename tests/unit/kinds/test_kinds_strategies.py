@@ -101,7 +101,7 @@ def test_a_claims_two_data_sources_are_one() -> None:
     source = {"kind": "PersistentVolumeClaim", "name": "other"}
     strategy, old = _made("", "persistentvolumeclaims", {"spec": {"dataSource": source}})
     strategy.prepare_create(old, NOW)
-    assert old["spec"]["dataSourceRef"] == source
+    assert old["spec"]["dataSourceRef"] == {"apiGroup": None, **source}  # not omitempty
     _, new = _made("", "persistentvolumeclaims", {"spec": {"dataSource": source}})
     strategy.prepare_update(new, old, NOW)
     assert new["spec"] == old["spec"]
