@@ -6,9 +6,6 @@ stop:  end watches ─► close the listener ─► end the feed      (the store
 
 from __future__ import annotations
 
-import asyncio
-import base64
-import hashlib
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -36,16 +33,18 @@ from groundplane.apiserver.streams.contract import NodeDialer
 from groundplane.apiserver.upkeep import Upkeep
 from groundplane.apiserver.verbs.body import LIMIT
 from groundplane.base.clock import Clock, SystemClock
-from groundplane.base.jsonyaml import yaml_dumps
 from groundplane.base.log import Log
 from groundplane.base.settings import Settings
+from groundplane.client import kubeconfig
 from groundplane.kinds import pack
-from groundplane.serve import listeners, tls
+from groundplane.serve import listeners, peer, tls
 from groundplane.serve.pki import Pki, api_server_names
+from groundplane.serve.server import Limits, Server
 from groundplane.store.contract import Store
 
 _log = Log("apiserver")
 _LOOPBACK = "127.0.0.1"
+_GRACE = 2.0  # seconds for requests under way when the server stops; watches are ended before
 
 
 class ApiServer:
@@ -59,7 +58,7 @@ class ApiServer:
         self.kubeconfig = os.path.join(settings.root, "admin.kubeconfig")
         self._desk = desk
         self._edge: HttpEdge | None = None
-        self._runner: web.ServerRunner | None = None
+        self._http: Server | None = None
         self._upkeep = Upkeep(machine)
 
     def transport(self, user: User, agent: str = "groundplane") -> LocalTransport:
@@ -76,12 +75,9 @@ class ApiServer:
         context = tls.server_context(pair, self.pki.ca.certificate)
         listener = listeners.tcp(host, port)
         self._edge = HttpEdge(self._desk, authenticator, peer_subject)
-        self._runner = web.ServerRunner(
-            _WebServer(self._edge, request_factory=_request, access_log=None), shutdown_timeout=2.0
-        )
-        await self._runner.setup()
-        await web.SockSite(self._runner, listener, ssl_context=context).start()
-        self.url = f"https://{_LOOPBACK}:{listener.getsockname()[1]}"
+        self._http = Server(self._edge, Limits(body=LIMIT))
+        await self._http.listen(listener, context)
+        self.url = f"https://{_LOOPBACK}:{self._http.addresses[0][1]}"
         _write_kubeconfig(self.kubeconfig, self.url, self.pki)
         self._upkeep.start()
 
@@ -90,9 +86,8 @@ class ApiServer:
         await self._upkeep.stop()
         if self._edge is not None:
             self._edge.stop()
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
+        if self._http is not None:
+            await self._http.stop(_GRACE)
         await self.machine.cache.stop()
 
 
@@ -141,8 +136,7 @@ def _access(machine: Machine, pki: Pki) -> system.Access:
 
     def keys() -> list[Key]:
         pair = pki.service_account_key()
-        with open(pair.key, "rb") as file:
-            return [Key.read(file.read())]
+        return [Key.read(_read(pair.key))]
 
     access = system.assemble(
         CachedObjects(machine),
@@ -177,73 +171,19 @@ def _issuer_pages(pages: Pages, tokens: Any) -> None:
     pages.add("/openid/v1/jwks", lambda call: One(tokens.jwks()))
 
 
-class _Connection(web.RequestHandler):
-    """One connection, with room for who is at its other end."""
-
-    __slots__ = ("subject",)
-
-
-class _WebServer(web.Server):
-    def __call__(self) -> web.RequestHandler:
-        return _Connection(self, loop=self._loop, **self._kwargs)
-
-
-def _request(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
-    return web.BaseRequest(
-        message, payload, protocol, writer, task, asyncio.get_running_loop(), client_max_size=LIMIT + 1
-    )
-
-
 def peer_subject(request: web.BaseRequest) -> CertificateSubject | None:
     """The client certificate's subject, read once a connection."""
-    connection: Any = request.protocol
-    try:
-        known: CertificateSubject | None = connection.subject
-    except AttributeError:
-        known = connection.subject = _subject(request.get_extra_info("ssl_object"))
-    return known
-
-
-def _subject(ssl_object: Any) -> CertificateSubject | None:
-    certificate = ssl_object.getpeercert() if ssl_object is not None else None
-    if not certificate:
-        return None
-    names: dict[str, list[str]] = {}
-    for relative in certificate.get("subject", ()):
-        for key, value in relative:
-            names.setdefault(key, []).append(value)
-    digest = hashlib.sha256(ssl_object.getpeercert(binary_form=True)).hexdigest()
-    return CertificateSubject((names.get("commonName") or [""])[-1], tuple(names.get("organizationName", ())), digest)
+    shown = peer.certificate(request)
+    return CertificateSubject(shown.common_name, shown.organizations, shown.sha256) if shown is not None else None
 
 
 def _write_kubeconfig(path: str, url: str, pki: Pki) -> None:
     """The first administrator's kubeconfig, certificates included, readable by its owner alone."""
     admin = pki.client("admin", "kubernetes-admin", ["system:masters"])
-    name = "groundplane"
+    ca, certificate, key = (_read(f) for f in (pki.ca.certificate, admin.certificate, admin.key))
+    kubeconfig.save(path, kubeconfig.Access(url, ca, certificate, key))
 
-    def data(file: str) -> str:
-        with open(file, "rb") as f:
-            return base64.b64encode(f.read()).decode()
 
-    document = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [
-            {"name": name, "cluster": {"server": url, "certificate-authority-data": data(pki.ca.certificate)}}
-        ],
-        "users": [
-            {
-                "name": "admin",
-                "user": {
-                    "client-certificate-data": data(admin.certificate),
-                    "client-key-data": data(admin.key),
-                },
-            }
-        ],
-        "contexts": [{"name": name, "context": {"cluster": name, "user": "admin"}}],
-        "current-context": name,
-    }
-    new = f"{path}.new"
-    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        file.write(yaml_dumps(document))
-    os.rename(new, path)
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()

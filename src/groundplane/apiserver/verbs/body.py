@@ -131,12 +131,14 @@ def _cannot(given: dict[str, str], kind: str, why: str) -> statuses.StatusError:
     return statuses.bad_request(f'{given["kind"]} in version "{given["version"]}" cannot be handled as a {kind}: {why}')
 
 
+_JSON_NAMES: tuple[tuple[type, str], ...] = (
+    (bool, "bool"), (int, "number"), (float, "number"), (str, "string"), (list, "array"), (dict, "object"),
+)  # fmt: skip
+
+
 def _json_name(value: Any) -> str:
-    if isinstance(value, bool):
-        return "bool"
-    if isinstance(value, int | float):
-        return "number"
-    return {str: "string", list: "array", dict: "object"}.get(type(value), "null")
+    """The word of encoding/json for a value's kind."""
+    return next((name for type_, name in _JSON_NAMES if isinstance(value, type_)), "null")
 
 
 def _unknown(call: Call, messages: list[str], kind: str, version: str, strict_word: str | None) -> None:
