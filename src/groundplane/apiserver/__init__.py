@@ -1,4 +1,4 @@
-"""One request from socket to store and back: serve, chain (authn, authz, admission, verb), verbs, access, discovery, openapi.
+"""One request from socket to store and back: edge, chain (authn, authz, admission, verb), access, discovery, openapi.
 
 Holds the truth in the store and nothing beside it; other loops see it only through client.
 """

@@ -81,7 +81,7 @@ async def _keep(machine: Machine, obj: Object) -> None:
 
 
 def _own(machine: Machine, address: str) -> list[Object]:
-    """The `kubernetes` Service, its Endpoints and EndpointSlice, and the Service range (reconcilers of pkg/controlplane)."""
+    """The `kubernetes` Service, its endpoints, and the Service range (reconcilers of pkg/controlplane)."""
     settings, services = machine.settings, machine.services
     assert services is not None
     labels = {"component": "apiserver", "provider": "kubernetes"}

@@ -99,8 +99,9 @@ def many(answer: Many, form: Form, call: Call, now: float) -> Iterator[bytes]:
 
 def _joined(answer: Many) -> Iterator[bytes]:
     endpoint = answer.endpoint
-    head = '{"kind":"%sList","apiVersion":"%s","metadata":' % (endpoint.resource.kind, endpoint.api_version)
-    piece = bytearray(head.encode() + jsonyaml.dumps(_list_meta(answer)) + b',"items":[')
+    kind, version = endpoint.resource.kind.encode(), endpoint.api_version.encode()
+    head = b'{"kind":"%sList","apiVersion":"%s","metadata":' % (kind, version)
+    piece = bytearray(head + jsonyaml.dumps(_list_meta(answer)) + b',"items":[')
     items = answer.items
     if items and not endpoint.converted:
         offset = items[0].shape.item_offset

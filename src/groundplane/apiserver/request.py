@@ -19,7 +19,7 @@ _VERBS = {"POST": "create", "GET": "get", "HEAD": "get", "PUT": "update", "PATCH
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The thing a path names. `verb` is the one of a single object; `asked_verb` settles list, watch and collections."""
+    """The thing a path names. `verb` may be list where `asked_verb` finds a watch."""
 
     path: str
     is_resource: bool

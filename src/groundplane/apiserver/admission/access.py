@@ -34,7 +34,7 @@ class NodeRestriction(Base):
 
 
 class EscalationCheck(Base):
-    """Upstream does this in RBAC's storage (pkg/registry/rbac/*/policybased); here it is one more question of admission."""
+    """Nobody gives rights he lacks; upstream asks in RBAC's storage (pkg/registry/rbac/*/policybased)."""
 
     name = "EscalationCheck"
 

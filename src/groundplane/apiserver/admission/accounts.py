@@ -9,7 +9,7 @@ from groundplane.base import ids
 DEFAULT = "default"
 MIRROR = "kubernetes.io/config.mirror"
 TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
-# An hour and a bit: old clients that never read the file again get an extended token for it (WarnOnlyBoundTokenExpiration).
+# An hour and a bit: for old clients that never read the file again, `access.tokens` extends a token of this life.
 _TOKEN_SECONDS = 3607
 _FILE_MODE = 0o644
 _CONTAINERS = ("initContainers", "containers")

@@ -58,7 +58,7 @@ class Attempt:
         return self.endpoint.resource.plural
 
     def refuse(self, why: str, causes: list[Object] | None = None) -> statuses.StatusError:
-        """403 in upstream's words (admission.NewForbidden); a name that is still to be generated is shown as its base."""
+        """403 in upstream's words (admission.NewForbidden); a name still to be generated is shown as its base."""
         name = self.name
         if not name and self.obj is not None:
             meta = self.obj.get("metadata") or {}

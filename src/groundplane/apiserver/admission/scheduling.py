@@ -152,10 +152,8 @@ class RuntimeClass(Base):
         scheduling = runtime.get("scheduling") or {}
         for key, value in (scheduling.get("nodeSelector") or {}).items():
             if (spec.get("nodeSelector") or {}).get(key, value) != value:
-                raise attempt.refuse(
-                    "conflict: runtimeClass.scheduling.nodeSelector[%s] = %s; pod.spec.nodeSelector[%s] = %s"
-                    % (key, value, key, spec["nodeSelector"][key])
-                )
+                field, other = f"nodeSelector[{key}]", spec["nodeSelector"][key]
+                raise attempt.refuse(f"conflict: runtimeClass.scheduling.{field} = {value}; pod.spec.{field} = {other}")
             changed["nodeSelector"] = {**(changed.get("nodeSelector") or {}), key: value}
         for toleration in scheduling.get("tolerations") or ():
             if toleration not in (changed.get("tolerations") or ()):

@@ -1,4 +1,4 @@
-"""What `kubectl explain` says of types and fields: read from the PyPI package kubernetes-validate, where it is installed.
+"""What `kubectl explain` says of types and fields: from the PyPI package kubernetes-validate where installed.
 
 The texts are upstream's and are not part of this project; without the package the documents simply have none.
 """
@@ -16,7 +16,7 @@ _PACKAGE, _LEVEL = "kubernetes_validate", "v1.36.*"
 
 
 def load() -> dict[str, Any]:
-    """OpenAPI definitions by full type name (`io.k8s.api.core.v1.Pod`), with descriptions; empty without the package."""
+    """OpenAPI definitions by full type name (`io.k8s.api.core.v1.Pod`), descriptions included, or nothing."""
     spec = importlib.util.find_spec(_PACKAGE)
     if spec is None or spec.origin is None:
         return {}

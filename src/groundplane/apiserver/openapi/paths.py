@@ -1,7 +1,7 @@
 """The path items of resources: what can be called, on which kind, with which parameters.
 
-Clients read little of it: kubectl looks for `fieldValidation` and `dryRun` among a PATCH's parameters by the operation's
-x-kubernetes-group-version-kind, and generators want unique operation ids.
+Clients read little of it: kubectl looks for `fieldValidation` and `dryRun` among a PATCH's parameters, by the
+operation's x-kubernetes-group-version-kind, and generators want unique operation ids.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A Service's fields that follow from others: address families, and clusterIP beside clusterIPs.
 
-pkg/registry/core/service/storage: normalizeClusterIPs, initIPFamilyFields (what an update keeps is `kinds.services`'). This cluster has one
-family, IPv4; what asks for two is answered as upstream answers on a single-stack cluster.
+pkg/registry/core/service/storage: normalizeClusterIPs, initIPFamilyFields; the rest is `kinds.services`. This
+cluster has one family, IPv4; what asks for two is answered as upstream answers on a single-stack cluster.
 """
 
 from __future__ import annotations

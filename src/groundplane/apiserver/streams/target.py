@@ -1,4 +1,4 @@
-"""Which node and container a streaming request means (pkg/registry/core/pod/strategy.go: LogLocation, streamLocation)."""
+"""Which node and container a streaming request means (core/pod/strategy.go: LogLocation)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`pods/eviction`: a deletion that asks the pod's disruption budget first (pkg/registry/core/pod/storage/eviction.go)."""
+"""`pods/eviction`: a deletion that asks the pod's disruption budget first (core/pod/storage/eviction.go)."""
 
 from __future__ import annotations
 

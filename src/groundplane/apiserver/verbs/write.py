@@ -117,7 +117,7 @@ async def update(machine: Machine, endpoint: Endpoint, call: Call, change: Chang
 
 
 async def touch(endpoint: Endpoint, namespace: str, name: str, edit: Callable[[Object], Object]) -> Stored:
-    """Change an object by the server's own hand: no admission, no owner, no validation. `edit` may raise StatusError."""
+    """Change an object by the server's own hand: no admission, owner or validation. `edit` may raise StatusError."""
     for _ in range(RACE_TRIES):
         old = endpoint.objects.get(namespace, name)
         try:
