@@ -63,3 +63,23 @@ def test_this_host(behaviour: Behaviour, sleeper: int, monkeypatch: pytest.Monke
     finally:
         groups.kill(suite.TOP)
         groups.remove(suite.TOP)
+
+
+V2_HERE = "/sys/fs/cgroup/unified"  # the v2 tree of a hybrid host, which has no controllers to grant limits with
+WITHOUT_CONTROLLERS = [b for b in WITH_DEVICES if b.__name__ not in ("grants_limits_it_has_means_for",)]
+
+
+@pytest.mark.needs("root", "cgroups")
+@pytest.mark.skipif(not os.path.exists(f"{V2_HERE}/cgroup.controllers"), reason="this host has no v2 tree beside v1's")
+@pytest.mark.parametrize("behaviour", WITHOUT_CONTROLLERS, ids=lambda f: f.__name__)
+def test_this_hosts_v2_tree_alone(behaviour: Behaviour, sleeper: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    import tests.contracts.cgroups_suite as suite
+
+    monkeypatch.setattr(suite, "PATH", f"{TOP}-{os.getpid()}/pods/one")
+    monkeypatch.setattr(suite, "TOP", f"{TOP}-{os.getpid()}")
+    groups = V2(V2_HERE)
+    try:
+        behaviour(groups, sleeper)
+    finally:
+        groups.kill(suite.TOP)
+        groups.remove(suite.TOP)

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from groundplane.base.errors import GroundError
 from groundplane.oci.runtime import read_config
 from groundplane.runtime.documents import decode
-from groundplane.runtime.plan import Host, compiled, plan_container
+from groundplane.runtime.plan import Host, plan_container
 from groundplane.runtime.resources import limits_of
+from groundplane.runtime.seccomp import compiled
 from groundplane.runtime.validate import validate
 from groundplane.runtime.verbs.spec import example
 
@@ -84,7 +85,7 @@ def consume(document: Any) -> None:
     """All that `create` does with a document before it makes anything."""
     config = read_config(document)
     validate(config)
-    compiled(config.linux.seccomp)
+    compiled((document.get("linux") or {}).get("seccomp"))
     limits_of(config.linux.resources)
     plan_container(config, HOST, id="c", bundle="/b", root="/r", views=(), console=True)
 

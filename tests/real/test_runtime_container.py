@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.real.bundles import Box
+from tests.real.bundles import Box, Streams, reap
 
 from groundplane.kernel import caps
 from groundplane.kernel.cgroups import registry
+from groundplane.runtime import launch
 
 pytestmark = pytest.mark.needs("root", "cgroups", "busybox")
 
@@ -43,6 +45,10 @@ def test_a_new_namespace_of_each_kind(box: Box) -> None:
     outside = [os.readlink(f"/proc/self/ns/{n}") for n in names]
     assert len(inside) == len(names)
     assert not set(inside) & set(outside)
+
+
+def test_a_new_network_namespace_has_its_loopback_up(box: Box) -> None:
+    assert box.run("cat", "/proc/net/fib_trie").out.count("127.0.0.1") > 0
 
 
 def test_namespaces_that_are_not_listed_are_the_callers(box: Box) -> None:
@@ -81,7 +87,9 @@ def test_a_user_namespace_with_mappings(box: Box) -> None:
     box.linux["uidMappings"] = box.linux["gidMappings"] = [{"containerID": 0, "hostID": 100000, "size": 65536}]
     for path in (box.root, *box.root.rglob("*")):
         os.chown(path, 100000, 100000, follow_symlinks=False)
-    out = box.run(script="id -u; cat /proc/self/uid_map; stat -L -c %u /proc/self /dev/mqueue; echo x > /dev/null").lines
+    out = box.run(
+        script="id -u; cat /proc/self/uid_map; stat -L -c %u /proc/self /dev/mqueue; echo x > /dev/null"
+    ).lines
     assert out[0] == "0"
     assert out[1].split() == ["0", "100000", "65536"]
     assert out[2:] == ["0", "0"]
@@ -333,6 +341,54 @@ def test_only_its_own_descriptors(box: Box) -> None:
         assert int(out) <= 4, "0, 1, 2 and the one that ls reads the directory with"
     finally:
         os.close(secret)
+
+
+def test_no_signal_is_blocked_or_ignored(box: Box) -> None:
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+    try:
+        out = box.run("grep", "Sig[BI]", "/proc/self/status").lines
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, old)
+    assert out == ["SigBlk:\t0000000000000000", "SigIgn:\t0000000000000000"]
+
+
+def test_a_document_without_a_process_can_be_created_only(box: Box) -> None:
+    del box.config["process"]
+    created = box.create()
+    with pytest.raises(launch.LaunchError, match="process property must not be empty"):
+        created.start()
+    box.delete()
+
+
+@pytest.mark.parametrize("kind", ["shared", "slave", "private", "unbindable"])
+def test_the_roots_propagation(box: Box, kind: str) -> None:
+    box.linux["rootfsPropagation"] = kind
+    line = next(li for li in box.run("cat", "/proc/self/mountinfo").lines if li.split()[4] == "/")
+    tags = line.split(" - ")[0].split()[6:]
+    assert [t.partition(":")[0] for t in tags] == {"shared": ["shared"], "unbindable": ["unbindable"]}.get(kind, [])
+
+
+def test_a_process_beside_init_in_a_user_namespace(box: Box) -> None:
+    box.namespace("user")
+    box.linux["uidMappings"] = box.linux["gidMappings"] = [{"containerID": 0, "hostID": 100000, "size": 65536}]
+    for path in (box.root, *box.root.rglob("*")):
+        os.chown(path, 100000, 100000, follow_symlinks=False)
+    box.process["args"] = ["sleep", "60"]
+    created = box.create()
+    created.start()
+    try:
+        with Streams() as streams:
+            script = "id -u; for n in user pid mnt net; do readlink /proc/self/ns/$n; done"
+            process = {**box.process, "args": ["sh", "-c", script], "user": {"uid": 5, "gid": 5}}
+            beside = launch.exec_process(created.pid, process, stdio=streams.child, cgroup=box.cgroup)
+            beside.start()
+            lines = streams.read().splitlines()
+            assert reap(beside) == 0
+        assert lines == ["5", *(os.readlink(f"/proc/{created.pid}/ns/{n}") for n in ("user", "pid", "mnt", "net"))]
+    finally:
+        os.kill(created.pid, 9)
+        reap(created)
+        box.delete()
 
 
 # Control groups.

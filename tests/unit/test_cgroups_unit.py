@@ -138,3 +138,12 @@ def test_the_device_program_ends_where_a_rule_always_answers() -> None:
     without = compile_rules([everything, one])
     assert len(with_default) == len(without), "deny-all's answer takes the place of the default"
     assert without[-8] == 0x95, "the last instruction is exit"
+
+
+def test_a_cpuset_that_another_has_just_made_is_filled_too() -> None:
+    tree = FakeTree()
+    driver = V1([Hierarchy(("cpuset",), tree.mount("/s", 1, "cpuset"))], tree)
+    tree.make("/s/a")  # the other one has not come to write its CPUs yet
+    driver.create("a/b")
+    driver.attach("a/b", 7)
+    assert tree.files["/s/a/cpuset.cpus"] == tree.files["/s/a/b/cpuset.cpus"] == "0-1"

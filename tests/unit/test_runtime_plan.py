@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from groundplane.base.errors import GroundError, UsageError
 from groundplane.kernel.calls import mount as m
 from groundplane.kernel.calls import process as p
 from groundplane.oci.runtime import RuntimeDocumentError, read_config
-from groundplane.runtime import arguments, options
+from groundplane.runtime import arguments, options, talk
 from groundplane.runtime.documents import decode, encode_text
 from groundplane.runtime.plan import Host, Plan, plan_container
 from groundplane.runtime.program import ProgramError, environment
@@ -36,7 +37,7 @@ def order(plan: Plan) -> list[str]:
 
 def test_the_usual_order() -> None:
     names = order(plan(example()))
-    assert names[:2] == ["NewSession", "PrepareRoot"]
+    assert names[:3] == ["NewSession", "RaiseLoopback", "PrepareRoot"]
     assert names.index("MountFilesystem") < names.index("MakeDevices") < names.index("PivotRoot")
     assert names.index("PivotRoot") < names.index("FinishRoot") < names.index("MaskPaths") < names.index("BecomeUser")
     assert names[-1] == "BecomeUser"
@@ -83,7 +84,6 @@ def test_a_user_namespace_first_and_the_others_in_it() -> None:
     ("change", "sentence"),
     [
         (lambda c: c.pop("root"), "root must be specified"),
-        (lambda c: c.pop("process"), "process property must not be empty"),
         (lambda c: c["process"].update(args=[]), "args must not be empty"),
         (lambda c: c["process"].update(cwd="a"), "Cwd must be an absolute path"),
         (lambda c: c["process"].update(rlimits=[{"type": "RLIMIT_X"}]), "invalid rlimit type: RLIMIT_X"),
@@ -265,3 +265,36 @@ def test_what_is_no_json_is_one_sentence(text: str) -> None:
 def test_json() -> None:
     assert decode(' {"a": [1, 2.5, null, true, "\\u00e9"]}\n', "x") == {"a": [1, 2.5, None, True, "é"]}
     assert encode_text('a"é\n') == '"a\\"\\u00e9\\n"'
+
+
+def test_the_last_words_of_the_other_side_are_heard_even_if_it_did_not_listen() -> None:
+    ours, theirs = talk.pair()
+    ours.say("attached")
+    theirs.say("error", "127 no such program")
+    theirs.close()
+    assert ours.hear() == ("error", "127 no such program")
+    with pytest.raises(talk.Gone):
+        ours.hear()
+    ours.say("start")  # to nobody; not an error
+    ours.close()
+    ours, theirs = talk.pair()
+    ours.say("attached")
+    theirs.say("error", "1 x")
+    theirs.close()
+    assert ours.hear_with_fd() == ("error", "1 x", -1)
+    ours.close()
+
+
+def test_a_descriptor_comes_along() -> None:
+    ours, theirs = talk.pair()
+    read, write = os.pipe()
+    theirs.say_with_fd("console", write)
+    word, text, fd = ours.hear_with_fd()
+    assert (word, text) == ("console", "")
+    os.write(fd, b"x")
+    assert os.read(read, 1) == b"x"
+    assert not os.get_inheritable(fd)
+    for one in (read, write, fd):
+        os.close(one)
+    ours.close()
+    theirs.close()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import struct
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -15,6 +17,7 @@ from groundplane.kernel.seccomp.tables import load
 from groundplane.oci.runtime_linux import Seccomp
 from groundplane.oci.runtime_reader import Reader
 from groundplane.runtime.seccomp import SeccompError, compile_profile
+from groundplane.runtime.seccomp import compiled as compiled_profile
 
 X86_64, X86 = AUDIT_ARCH["x86_64"], AUDIT_ARCH["x86"]
 EPERM = f.ERRNO | 1
@@ -204,3 +207,18 @@ def test_bad_profiles_are_one_sentence(members: dict[str, object], sentence: str
 def test_a_program_is_an_array_of_sock_filter() -> None:
     program = compiled(f.Rule(["read"], f.ALLOW))
     assert struct.unpack_from("=HBBI", program) == (0x20, 0, 0, 4), "it loads the architecture first"
+
+
+def test_compiled_programs_are_kept_by_content(tmp_path: Path) -> None:
+    document = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_ERRNO"}]}
+    cache = tmp_path / "cache"
+    first = compiled_profile(document, str(cache))
+    (file,) = cache.iterdir()
+    assert compiled_profile(json.loads(json.dumps(document)), str(cache)) == first == compiled_profile(document)
+    assert list(cache.iterdir()) == [file]
+    file.write_bytes(b"broken")
+    assert compiled_profile(document, str(cache)) == first, "what is no program is not used"
+    compiled_profile({**document, "defaultAction": "SCMP_ACT_LOG"}, str(cache))
+    assert len(list(cache.iterdir())) == 2
+    assert compiled_profile(None, str(cache)) is None
+    assert compiled_profile(document, "/proc/nowhere") == first, "a cache that cannot be written is none"

@@ -25,8 +25,9 @@ from groundplane.kernel.calls.process import CLONE_NEWUSER, pidfd_open
 from groundplane.kernel.cgroups import registry
 from groundplane.oci.runtime import read_config, read_process
 from groundplane.runtime.hooks import HookError, run_all, state_document
-from groundplane.runtime.plan import Host, Plan, compiled, plan_container, plan_exec
+from groundplane.runtime.plan import NO_PROCESS, Host, Plan, plan_container, plan_exec
 from groundplane.runtime.resources import limits_of
+from groundplane.runtime.seccomp import compiled
 from groundplane.runtime.stages import outside
 from groundplane.runtime.stages.outside import LaunchError
 from groundplane.runtime.talk import Gone, Talk
@@ -127,6 +128,7 @@ def create(
     keep_fds: Sequence[int] = (),
     keyring: bool = True,
     gate: tuple[int, int] | None = None,
+    seccomp_cache: str = "",
 ) -> Created:
     """Make the container that the OCI document `config` describes, up to the point before its program runs.
 
@@ -136,7 +138,7 @@ def create(
     limits of `linux.resources` (its parents too); empty: the caller's own cgroups. It may exist already if it has no
     process in it. `keep_fds` become the container's descriptors 3, 4, … in this order; nothing else is inherited.
     `keyring` gives it a session keyring of its own. `gate` are descriptors to read `start` from and to answer on, for
-    a caller that ends before.
+    a caller that ends before. `seccomp_cache` is a directory, private to root, for compiled profiles.
 
     Hooks prestart, createRuntime and createContainer have run when it returns. Raises LaunchError; the process, its
     mounts and the cgroup are then gone.
@@ -144,7 +146,7 @@ def create(
     try:
         document = read_config(config)
         validate(document)
-        seccomp = compiled(document.linux.seccomp)
+        seccomp = compiled((config.get("linux") or {}).get("seccomp"), seccomp_cache)
         groups = _once.groups()
         assert document.root is not None
         plan = plan_container(
@@ -199,7 +201,6 @@ def _create(
         warnings += groups.set(cgroup, limits_of(config.linux.resources))
         if groups.layout == "v2":
             cgroup_fd = groups.clone_fd(cgroup)
-    assert config.process is not None
     try:
         child = outside.clone(plan, descriptors, _time_offsets(config), cgroup_fd)
     finally:
@@ -209,7 +210,7 @@ def _create(
         if plan.clone_flags & CLONE_NEWUSER:
             outside.map_ids(child, config.linux.uid_mappings, config.linux.gid_mappings)
         outside.attach(child, groups, cgroup if groups.layout != "v2" else "")
-        outside.await_ready(child, config.process, config, id, bundle)
+        outside.await_ready(child, config.process or NO_PROCESS, config, id, bundle)
     except BaseException:
         child.end()
         raise
@@ -242,6 +243,7 @@ def exec_process(
     console: bool = False,
     seccomp: dict[str, Any] | None = None,
     keep_fds: Sequence[int] = (),
+    seccomp_cache: str = "",
 ) -> Created:
     """Make a process beside the container's init `pid`, in all its namespaces, up to the point before its program runs.
 
@@ -253,7 +255,6 @@ def exec_process(
     try:
         document = read_process(process)
         validate_process(document)
-        profile = read_config({"ociVersion": "1.2.0", "linux": {"seccomp": seccomp}}).linux.seccomp
         groups = _once.groups()
         pidfd = pidfd_open(pid)
         flags, parent = outside.namespaces_of(pid)
@@ -264,7 +265,7 @@ def exec_process(
             descriptors=descriptors,
             flags=flags,
             console=console,
-            seccomp=compiled(profile),
+            seccomp=compiled(seccomp, seccomp_cache),
         )
         plan.parent_namespaces = parent
         child = outside.clone(plan, outside.Descriptors(stdio, keep_fds, descriptors))

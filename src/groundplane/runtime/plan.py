@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from groundplane.kernel import caps
 from groundplane.kernel.calls.process import CLONE_NEWCGROUP, CLONE_NEWPID, CLONE_NEWTIME, CLONE_NEWUSER
+from groundplane.oci.runtime import Process
+from groundplane.oci.runtime_reader import Reader
 from groundplane.runtime import options
 from groundplane.runtime.program import environment
 from groundplane.runtime.steps import devices, identity, mounts, namespaces, paths, rootfs, terminal
@@ -19,8 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from groundplane.kernel.cgroups.contract import View
-    from groundplane.oci.runtime import Config, Mount, Process
-    from groundplane.oci.runtime_linux import Seccomp
+    from groundplane.oci.runtime import Config, Mount
     from groundplane.runtime.steps.base import Step
 
 _SCHED_POLICIES = {
@@ -33,6 +34,10 @@ _SCHED_POLICIES = {
 }
 _IO_CLASSES = {"IOPRIO_CLASS_RT": 1, "IOPRIO_CLASS_BE": 2, "IOPRIO_CLASS_IDLE": 3}
 _PERSONALITIES = {"LINUX": 0x0000, "LINUX32": 0x0008}  # personality(2)
+
+
+# What waits in a container whose document has no process: nothing that could be started.
+NO_PROCESS = Process(Reader({"cwd": "/"}, "process"))
 
 
 class Host:
@@ -85,8 +90,7 @@ def plan_container(
 
     Raises BadConfig, ProgramError.
     """
-    process = config.process
-    assert process is not None  # `validate` has said so
+    process = config.process or NO_PROCESS
     plan = Plan(process, _clone_flags(config))
     plan.steps += _isolation(config, plan, f"_ses.{id}" if keyring else "")
     plan.steps.append(rootfs.PrepareRoot(root, config.linux.rootfs_propagation))
@@ -157,6 +161,8 @@ def _isolation(config: Config, plan: Plan, keyring: str) -> list[Step]:
     if joined:
         steps.append(namespaces.JoinNamespaces(joined))
     steps.append(namespaces.NewSession(keyring))
+    if any(n.type == "network" and not n.path for n in config.linux.namespaces):
+        steps.append(namespaces.RaiseLoopback())
     return steps
 
 
@@ -216,9 +222,8 @@ def _devices(config: Config) -> Step:
 
 
 def _finish_root(config: Config) -> list[Step]:
-    linux, root, process = config.linux, config.root, config.process
-    assert root is not None
-    assert process is not None
+    linux, root, process = config.linux, config.root, config.process or NO_PROCESS
+    assert root is not None  # `validate` has said so
     steps: list[Step] = []
     if process.cwd != "/":
         steps.append(rootfs.MakeWorkingDirectory(process.cwd))
@@ -321,12 +326,3 @@ def _scheduling(process: Process) -> Step:
             raise BadConfig(f"invalid ioPriority.Class: {io_priority.io_class!r}")
         io = (_IO_CLASSES[io_priority.io_class], io_priority.priority)
     return identity.SetScheduling(policy, priority, nice, io)
-
-
-def compiled(profile: Seccomp | None) -> tuple[bytes, int] | None:
-    """The compiled filter of a profile, or None. Raises GroundError."""
-    if profile is None:
-        return None
-    from groundplane.runtime.seccomp import compile_profile  # late: a process without a profile needs no compiler
-
-    return compile_profile(profile)

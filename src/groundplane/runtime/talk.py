@@ -69,7 +69,9 @@ class Talk:
         try:
             data = os.read(self.read_fd, LIMIT)
         except ConnectionResetError:
-            data = b""
+            # The other side ended with a message of ours unread. The kernel says so once, before it hands out what the
+            # other side had sent, which may be the reason why it ended (unix(7), ECONNRESET).
+            data = os.read(self.read_fd, LIMIT)
         if not data:
             raise Gone
         word, _, text = data.decode(errors="surrogateescape").partition(" ")
@@ -87,9 +89,10 @@ class Talk:
         """As `hear`, with the descriptor that came along, or -1. Raises Gone."""
         endpoint = socket(fileno=os.dup(self.read_fd))
         try:
-            data, ancillary, _, _ = endpoint.recvmsg(LIMIT, CMSG_SPACE(4))
-        except ConnectionResetError:
-            data, ancillary = b"", []
+            try:
+                data, ancillary, _, _ = endpoint.recvmsg(LIMIT, CMSG_SPACE(4))
+            except ConnectionResetError:  # as in `hear`
+                data, ancillary, _, _ = endpoint.recvmsg(LIMIT, CMSG_SPACE(4))
         finally:
             endpoint.close()
         if not data:

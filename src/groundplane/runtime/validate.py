@@ -36,9 +36,8 @@ def validate(config: Config) -> None:
         raise BadConfig(f'unsupported ociVersion "{config.oci_version}": this runtime follows runtime-spec 1.x')
     if config.root is None:
         raise BadConfig("root must be specified")
-    if config.process is None:
-        raise BadConfig("process property must not be empty")
-    validate_process(config.process)
+    if config.process is not None:  # it may be absent until `start` (config.md, "Process")
+        validate_process(config.process)
     kinds = _validate_namespaces(config)
     if "mount" not in kinds:
         raise BadConfig("linux.namespaces: a mount namespace is needed to give the container a root of its own")

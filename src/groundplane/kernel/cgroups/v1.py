@@ -52,18 +52,26 @@ class V1:
             raise
 
     def _create_in(self, hierarchy: Hierarchy, path: str, made: list[str]) -> None:
-        directory = f"{hierarchy.root}/{path}"
-        if self._tree.exists(directory):
+        cpuset = "cpuset" in hierarchy.controllers
+        if not cpuset and self._tree.exists(f"{hierarchy.root}/{path}"):
             return
         directory = hierarchy.root
         for name in path.split("/"):
             parent, directory = directory, f"{directory}/{name}"
             if self._tree.make(directory):
                 made.append(directory)
-                if "cpuset" in hierarchy.controllers:
-                    # cpuset(7): a new group has no CPU and no memory node, and takes no process until it has both.
-                    for file in ("cpuset.cpus", "cpuset.mems"):
-                        self._tree.write(f"{directory}/{file}", self._tree.read(f"{parent}/{file}").strip())
+            if cpuset:
+                self._inherit_cpuset(parent, directory)
+
+    def _inherit_cpuset(self, parent: str, directory: str) -> None:
+        """Give a group its parent's CPUs and memory nodes where it has none.
+
+        cpuset(7): a new group is empty and takes no process until it has both. One that somebody else has made just
+        now may still be empty, so this is not only for those that we made.
+        """
+        for file in ("cpuset.cpus", "cpuset.mems"):
+            if not self._tree.read(f"{directory}/{file}").strip():
+                self._tree.write(f"{directory}/{file}", self._tree.read(f"{parent}/{file}").strip())
 
     def exists(self, path: str) -> bool:
         check_path(path)

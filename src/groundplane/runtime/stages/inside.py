@@ -8,6 +8,7 @@ rights that they have not (CVE-2016-9962).
 
 from __future__ import annotations
 
+import _signal as signal  # type: ignore[import-not-found] # because `signal` builds enumerations for 3 ms
 import fcntl
 import gc
 import os
@@ -40,6 +41,8 @@ def run(
         gc.disable()
         p.set_dumpable(0)
         p.set_name("ground:inside")
+        _forget_signals()
+        os.umask(0o022)  # of what the steps make in the container's tree, whatever the caller's is
         talk, gate = _arrange_descriptors(talk, stdio, keep_fds, extra, gate)
         _walk(plan, talk, gate)
     except Gone:
@@ -61,11 +64,13 @@ def _walk(plan: Plan, talk: Talk, gate: Talk | None) -> None:
     environment = plan.environment
     if "HOME" not in environment:
         environment["HOME"] = _home(os.getuid())
-    try:
-        path = look_path(plan.args[0], environment.get("PATH", _DEFAULT_PATH))
-    except ProgramError as error:
-        talk.say("error", f"{error.exit_code} {error}")
-        os._exit(1)
+    path = ""
+    if plan.args:  # a document without a process can be created and not be started (config.md, "Process")
+        try:
+            path = look_path(plan.args[0], environment.get("PATH", _DEFAULT_PATH))
+        except ProgramError as error:
+            talk.say("error", f"{error.exit_code} {error}")
+            os._exit(1)
     at.wait_attached()
     talk.say("ready")
     if gate is not None:
@@ -73,6 +78,9 @@ def _walk(plan: Plan, talk: Talk, gate: Talk | None) -> None:
         talk = gate
     at.talk = talk
     at.hear("start")
+    if not path:
+        talk.say("error", "1 process property must not be empty")
+        os._exit(1)
     if plan.start_hooks is not None:
         try:
             plan.start_hooks.apply(at)
@@ -85,6 +93,14 @@ def _walk(plan: Plan, talk: Talk, gate: Talk | None) -> None:
         failure = exec_error(path, error)
         talk.say("error", f"{failure.exit_code} {failure}")
     os._exit(1)
+
+
+def _forget_signals() -> None:
+    """No signal blocked, and none ignored: both outlive execve(2), and Python ignores SIGPIPE from its start."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    for number in signal.valid_signals():
+        if number not in (signal.SIGKILL, signal.SIGSTOP):
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _arrange_descriptors(

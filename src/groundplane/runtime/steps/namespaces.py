@@ -9,6 +9,7 @@ from groundplane.kernel.calls import ids
 from groundplane.kernel.calls import process as p
 from groundplane.kernel.calls.files import RESOLVE_NO_XDEV, openat2
 from groundplane.kernel.calls.mount import fsmount
+from groundplane.kernel.calls.network import loopback_up
 from groundplane.kernel.errors import KernelError
 from groundplane.runtime.steps.base import Inside, Step, StepError
 
@@ -152,6 +153,18 @@ class NewSession(Step):
             except KernelError as error:
                 if error.errno != errno.ENOSYS:  # a kernel without keys has none to leak
                     raise
+
+
+class RaiseLoopback(Step):
+    """Set `lo` up in a network namespace of the container's own, as runc does; others' are their makers' to set up."""
+
+    __slots__ = ()
+
+    def describe(self) -> str:
+        return "setting the loopback device up"
+
+    def apply(self, at: Inside) -> None:
+        loopback_up()
 
 
 class SetNames(Step):

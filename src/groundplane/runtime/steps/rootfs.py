@@ -27,14 +27,16 @@ class PrepareRoot(Step):
 
     def __init__(self, path: str, propagation: str) -> None:
         self.path = path
-        self.propagation = propagation or "rslave"  # runc's default too
+        self.propagation = propagation or "rslave"  # runc's default too; always of all mounts, to be sure of each
 
     def describe(self) -> str:
         return f"preparing rootfs {self.path}"
 
     def apply(self, at: Inside) -> None:
-        kind, recursive = propagation_of(self.propagation)
-        m.mount_setattr(m.AT_FDCWD, "/", propagation=kind, recursive=recursive)
+        kind, _ = propagation_of(self.propagation)
+        if kind == m.MS_UNBINDABLE:
+            kind = m.MS_SLAVE  # an unbindable mount could not be cloned below; `FinishRoot` makes it so at the end
+        m.mount_setattr(m.AT_FDCWD, "/", propagation=kind, recursive=True)
         tree = m.open_tree(m.AT_FDCWD, self.path, recursive=True)
         if kind == m.MS_SHARED:
             # Otherwise attaching it would show on the host, and pivot_root would refuse.

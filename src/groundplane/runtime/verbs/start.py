@@ -25,6 +25,8 @@ def start(given: Parsed, globals: Globals) -> int:
             raise GroundError("cannot start a container that has stopped")
         if status != "created":
             raise GroundError("cannot start an already running container")
+        if not container.config.get("process"):
+            raise GroundError("process property must not be empty")
         _open_gate(container)
     if (container.config.get("hooks") or {}).get("poststart"):
         from groundplane.runtime import launch  # late: without such hooks `start` needs nothing of it
