@@ -72,7 +72,7 @@ def _row(container: dict[str, Any], *, full: bool) -> dict[str, str]:
     return {
         "ID": container["Id"] if full else short_id(container["Id"]),
         "Image": image or "<no image>",
-        "Command": f'"{command if full else ellipsis(command, 20)}"',
+        "Command": _quoted(command if full else ellipsis(command, 20)),
         "RunningFor": f"{human_duration(time.time() - container['Created'])} ago",
         "CreatedAt": time.strftime("%Y-%m-%d %H:%M:%S %z %Z", time.localtime(container["Created"])),
         "Status": container["Status"],
@@ -83,3 +83,10 @@ def _row(container: dict[str, Any], *, full: bool) -> dict[str, str]:
         "Mounts": ",".join(mount["Source"] for mount in container["Mounts"]),
         "Networks": ",".join(container["NetworkSettings"]["Networks"]),
     }
+
+
+def _quoted(text: str) -> str:
+    """As Go's strconv.Quote: a line's end in a command must not end the row."""
+    import json
+
+    return json.dumps(text, ensure_ascii=False)

@@ -48,7 +48,7 @@ def _process(pid: str) -> list[str]:
         head, _, rest = f.read().rpartition(")")
     fields = rest.split()  # from the third on: state is fields[0] (proc_pid_stat(5))
     with open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="replace") as f:
-        command = " ".join(f.read().split("\0")).strip() or f"[{head.partition('(')[2]}]"
+        command = " ".join(f.read().replace("\0", " ").split()) or f"[{head.partition('(')[2]}]"
     uid = os.stat(f"/proc/{pid}").st_uid
     try:
         user = pwd.getpwuid(uid).pw_name

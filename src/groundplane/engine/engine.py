@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Collection, Sequence
 
 from groundplane.base.clock import Clock, SystemClock
 from groundplane.base.settings import Settings
+from groundplane.engine import contract
 from groundplane.engine.containers.containers import Containers
 from groundplane.engine.containers.link import Link
 from groundplane.engine.contract import EngineEvent, State
@@ -38,45 +39,48 @@ class LocalEngine:
         clock = clock or SystemClock()
         images = os.path.join(settings.root, "images")
         self._image_cache = os.path.join(images, "cache")
-        self.images = ImageStore(images, self)
-        self.snapshots = Overlay(os.path.join(settings.root, "snapshots"), self.images)
+        self._images = ImageStore(images, self)
+        self.snapshots = Overlay(os.path.join(settings.root, "snapshots"), self._images)
         self._link = Link(settings.spawner_socket, spawner_argv)
-        self.sandboxes = Sandboxes(settings, self._link, network or NoPodNetwork(), clock)
-        self.containers = Containers(settings, self.images, self.snapshots, self._link, self.sandboxes, clock)
+        self._sandboxes = Sandboxes(settings, self._link, network or NoPodNetwork(), clock)
+        self._containers = Containers(settings, self._images, self.snapshots, self._link, self._sandboxes, clock)
+        self.images: contract.Images = self._images
+        self.containers: contract.Containers = self._containers
+        self.sandboxes: contract.Sandboxes = self._sandboxes
 
     async def start(self) -> None:
         """Reach the spawner, and find again what an earlier engine of this root left. Raises EngineError."""
         await self._link.start()
-        await self.sandboxes.recover()
-        await self.containers.recover()
+        await self._sandboxes.recover()
+        await self._containers.recover()
 
     async def close(self) -> None:
         """Let go; containers, their mounts and the spawner go on."""
-        await self.containers.close()
+        await self._containers.close()
         await self._link.close()
 
     def events(self) -> AsyncIterator[EngineEvent]:
-        return self.containers.events()
+        return self._containers.events()
 
     # What the door needs
 
     async def image_from_host(self, wish: FromHost) -> Made:
         """Make an image of this host's files, unpacked, so that its first container need not wait."""
-        made = await make_image(self.images, self._image_cache, wish)
+        made = await make_image(self._images, self._image_cache, wish)
         await self.snapshots.unpack_image(made.image.id)
         return made
 
     async def tag_image(self, source: str, target: str) -> None:
-        await self.images.tag(source, target)
+        await self._images.tag(source, target)
 
     def image_layers(self, name: str) -> Sequence[tuple[str, int]]:
-        layers = self.images.layers(self.images.resolve(name).id)
+        layers = self._images.layers(self._images.resolve(name).id)
         return [(layer.diff_id, os.stat(layer.blob_path).st_size) for layer in layers]
 
     # ImageUsers: what the image store asks of its neighbours
 
     def containers_of(self, image_id: str) -> Sequence[tuple[str, bool]]:
-        infos = self.containers.list(hidden=True)
+        infos = self._containers.list(hidden=True)
         return [(info.id, info.state is State.RUNNING) for info in infos if info.image_id == image_id]
 
     async def layers_kept(self, diff_ids: Collection[str]) -> None:
