@@ -303,6 +303,42 @@ def test_two_creates_of_one_id_race(box: Box, ground: CommandLine) -> None:
     assert json.loads(ground("state", "c").stdout)["status"] == "created"
 
 
+def test_what_a_killed_create_leaves_can_be_deleted(box: Box, ground: CommandLine) -> None:
+    killer = box.directory / "killer"
+    killer.write_text("#!/bin/sh\nkill -9 $PPID\n")
+    killer.chmod(0o755)
+    box.config["hooks"] = {"createRuntime": [{"path": str(killer)}]}
+    box.save()
+    assert ground("create", "c", cwd=box.directory).returncode == -9
+    assert json.loads(ground("state", "c").stdout)["status"] == "creating"
+    assert failure(ground("start", "c")) == "cannot start a container that is being created"
+    assert "not stopped: creating" in failure(ground("delete", "c"))
+    assert ground("delete", "--force", "c").returncode == 0
+    assert ground("list", "-q").stdout == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        '{"ociVersion": 1}',
+        '{"linux": {"cgroupsPath": 3}}',
+        '{"root": 1, "process": [], "hooks": 3}',
+    ],
+)
+def test_a_bad_document_is_one_sentence_and_leaves_nothing(box: Box, ground: CommandLine, text: str) -> None:
+    (box.directory / "config.json").write_text(text)
+    for verb in ("create", "run"):
+        done = ground(verb, "c", cwd=box.directory)
+        assert done.returncode == 1
+        assert failure(done).startswith(f"runc {verb} failed: ")
+        assert len(done.stderr.splitlines()) == 1
+    assert ground("list", "-q").stdout == ""
+
+
 @pytest.mark.needs("runc")
 @pytest.mark.parametrize(
     "change",

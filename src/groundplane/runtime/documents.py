@@ -37,14 +37,25 @@ def decode(text: str, what: str) -> Any:
     """The one JSON value of a text; `what` names it in the error. Raises GroundError."""
     try:
         value, end = _scanner()(text, len(text) - len(text.lstrip(_BLANKS)))
-        if rest := text[end:].strip(_BLANKS):
-            raise ValueError(f"more follows: {rest[:20]!r}")
-    except StopIteration as error:
-        place = f"line {text.count(chr(10), 0, error.value) + 1}"
-        raise GroundError(f"{what}: not a JSON document: a value is expected in {place}") from None
-    except (ValueError, RecursionError) as error:
-        raise GroundError(f"{what}: not a JSON document: {error}") from error
+    except (ValueError, StopIteration, RecursionError, SystemError) as error:
+        # SystemError: CPython 3.11's scanner takes its exception from `json.decoder` and forgets to import it.
+        raise GroundError(f"{what}: not a JSON document: {_problem(text)}") from error
+    if text[end:].strip(_BLANKS):
+        raise GroundError(f"{what}: not a JSON document: {_problem(text)}")
     return value
+
+
+def _problem(text: str) -> str:
+    """What is wrong with it and where, from the library, which is loaded only to say so."""
+    import json
+
+    try:
+        json.loads(text)
+    except ValueError as error:
+        return str(error)
+    except RecursionError:
+        return "it is nested too deeply"
+    return "NaN and Infinity are no numbers of JSON"
 
 
 def _scanner() -> Callable[[str, int], tuple[Any, int]]:

@@ -1,12 +1,13 @@
 """The command line's memory of its containers: one directory each below `--root`, as runc keeps it.
 
-    ROOT/ID/state.json   what it is: pid, start time, bundle, cgroup, the whole config (written once, by `create`)
+    ROOT/ID/state.json   what it is: pid, start time, bundle, cgroup, the whole config
     ROOT/ID/exec.fifo    present until `start`: the waiting init reads `start` from it
     ROOT/ID/exec.reply   how init answers: end of file (the program runs) or an error
 
-The status is never stored; it follows from the process: no such process, or one with another start time, is `stopped`;
-with exec.fifo `created`; else `running`, or `paused` where the cgroup is frozen. The directory itself is the lock that
-makes an id unique (mkdir(2)); `locked` serializes commands on one container.
+The status is never stored; it follows from the process: none yet (pid 0) is `creating`; no such process, or one with
+another start time, is `stopped`; with exec.fifo `created`; else `running`, or `paused` where the cgroup is frozen. The
+state is written before the launch and again after it, so that what a killed `create` left can be deleted. The directory
+itself is the lock that makes an id unique (mkdir(2)); `locked` serializes commands on one container.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ class Container:
         self.config: dict[str, Any] = document["config"]
 
     def status(self) -> str:
-        """`created`, `running` or `stopped` now; whether a running one is paused is the cgroup's to say."""
+        """`creating`, `created`, `running` or `stopped` now; whether a running one is paused is the cgroup's to say."""
+        if self.pid == 0:
+            return "creating"
         if process_start_time(self.pid) != self.start_time:
             return "stopped"
         return "created" if os.path.exists(f"{self.directory}/exec.fifo") else "running"

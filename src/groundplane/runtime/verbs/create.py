@@ -19,10 +19,11 @@ def create(given: Parsed, globals: Globals) -> int:
     store = Store(globals.root)
     store.directory(id)
     bundle = creation.Bundle(given, detach=True)
+    cgroup = creation.cgroup_path(bundle.config, id)
     directory = store.reserve(id)
     created = None
-    cgroup = creation.cgroup_path(bundle.config, id)
     try:
+        creation.store_container(store, directory, id, bundle, cgroup, 0)
         gate = _make_gate(directory)
         try:
             created = launch.create(

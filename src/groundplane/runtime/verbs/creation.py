@@ -70,7 +70,9 @@ def preserved(given: Parsed, process: Any) -> list[int]:
 
 def cgroup_path(config: dict[str, Any], id: str) -> str:
     """`linux.cgroupsPath` below each hierarchy's root; the id where it is not given (as runc)."""
-    path = ((config.get("linux") or {}).get("cgroupsPath") or "").strip("/")
+    linux = config.get("linux")
+    given = linux.get("cgroupsPath") if isinstance(linux, dict) else None
+    path = given.strip("/") if isinstance(given, str) else ""
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if ".." in parts:
         raise GroundError(f"linux.cgroupsPath: {path!r} must not contain '..'")
@@ -78,18 +80,25 @@ def cgroup_path(config: dict[str, Any], id: str) -> str:
 
 
 def store_container(store: Store, directory: str, id: str, bundle: Bundle, cgroup: str, pid: int) -> None:
-    """Write the container's state."""
+    """Write the container's state; `pid` 0 before there is a process."""
     fields: dict[str, str | int] = {
         "id": id,
         "pid": pid,
-        "startTime": process_start_time(pid) or 0,
+        "startTime": (pid and process_start_time(pid)) or 0,
         "bundle": bundle.directory,
-        "rootfs": os.path.normpath(os.path.join(bundle.directory, bundle.config["root"]["path"])),
+        "rootfs": os.path.normpath(os.path.join(bundle.directory, _root_path(bundle.config))),
         "cgroup": cgroup,
         "created": rfc3339_nano(time.time_ns()),
         "owner": os.getuid(),
     }
     store.save(directory, fields, bundle.text)
+
+
+def _root_path(config: dict[str, Any]) -> str:
+    """`root.path` of a document that has not been read yet."""
+    root = config.get("root")
+    path = root.get("path") if isinstance(root, dict) else None
+    return path if isinstance(path, str) else ""
 
 
 def write_pid_file(path: str, pid: int) -> None:

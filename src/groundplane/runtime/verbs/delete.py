@@ -20,9 +20,9 @@ def delete(given: Parsed, globals: Globals) -> int:
         with locked(store.directory(id)):
             container = store.load(id)
             status = container.status()
-            if status == "running" and not force:
-                raise GroundError(f"cannot delete container {id} that is not stopped: running")
-            if status != "stopped":
+            if status in ("creating", "running") and not force:
+                raise GroundError(f"cannot delete container {id} that is not stopped: {status}")
+            if status in ("created", "running"):
                 end(container)
             warnings = clear(store, container)
     except NotFoundError:

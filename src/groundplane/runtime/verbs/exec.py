@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 def exec(given: Parsed, globals: Globals) -> int:
     container = Store(globals.root).load(given.words[0])
     status = status_of(container)
-    if status == "stopped":
-        raise GroundError("cannot exec in a stopped container")
+    if status in ("creating", "stopped"):
+        raise GroundError(f"cannot exec in a {status} container")
     if status == "paused" and not given.switch("ignore-paused"):
         raise GroundError("cannot exec in a paused container (use --ignore-paused to override)")
     if given.many("cgroup"):

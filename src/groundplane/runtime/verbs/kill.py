@@ -22,7 +22,7 @@ def kill(given: Parsed, globals: Globals) -> int:
     if given.switch("all"):
         _kill_all(container, number)
         return 0
-    if container.status() == "stopped":
+    if container.status() in ("creating", "stopped"):
         raise GroundError("container not running")
     send(container, number)
     return 0

@@ -21,12 +21,13 @@ def run(given: Parsed, globals: Globals) -> int:
     store = Store(globals.root)
     store.directory(id)
     bundle = creation.Bundle(given, detach=detach)
+    cgroup = creation.cgroup_path(bundle.config, id)
     directory = store.reserve(id)
     if not detach and not given.switch("no-subreaper"):
         set_child_subreaper()
     created = None
-    cgroup = creation.cgroup_path(bundle.config, id)
     try:
+        creation.store_container(store, directory, id, bundle, cgroup, 0)
         created = launch.create(
             bundle.config,
             bundle=bundle.directory,

@@ -23,6 +23,8 @@ def start(given: Parsed, globals: Globals) -> int:
         status = container.status()
         if status == "stopped":
             raise GroundError("cannot start a container that has stopped")
+        if status == "creating":
+            raise GroundError("cannot start a container that is being created")
         if status != "created":
             raise GroundError("cannot start an already running container")
         if not container.config.get("process"):
