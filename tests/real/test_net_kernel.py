@@ -151,7 +151,7 @@ def test_nft_reads_our_table(host: NetHost) -> None:
         "ip saddr @ranges reject",
         "update @clients { ip saddr timeout 30s }",
         "dnat ip to ip daddr . th dport map @pairs",
-        'oifname "gab*" masquerade fully-random',
+        'oifname "gab*" masquerade',
         "fib daddr type local",
         'log prefix "other: "',
         "reject with tcp reset",

@@ -34,7 +34,7 @@ from groundplane.kernel.nftables import objects as o
 from groundplane.kernel.nftables.transaction import Transaction
 
 R = x.R
-_FORMAT = "1"  # to be raised when rules or maps below change: a table of another format is replaced
+_FORMAT = "2"  # to be raised when rules or maps below change: a table of another format is replaced
 _BASE_CHAINS = {"prerouting", "output", "postrouting", "input", "dispatch", "masquerade", "reject", "drop"}
 _UNUSED_KEPT = 32  # chains of shapes that nobody has now but somebody had; more than so many are removed
 

@@ -27,7 +27,7 @@ from groundplane.kernel.nftables import objects as o
 from groundplane.kernel.nftables.transaction import Transaction
 
 R = x.R
-_FORMAT = "1"  # to be raised when the rules below change: a table of another format is replaced
+_FORMAT = "2"  # to be raised when the rules below change: a table of another format is replaced
 
 
 @dataclass(frozen=True, slots=True)

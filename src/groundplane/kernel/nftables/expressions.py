@@ -21,7 +21,6 @@ _CT_STATE, _CT_STATUS, _CT_DST_IP = 0, 2, 20
 _ORIGINAL = 0
 _FIB_ADDRTYPE, _FIB_SADDR, _FIB_DADDR = 3, 1, 2
 LOCAL = 2  # RTN_LOCAL, what `fib … type` gives for an address of this host
-_RANDOM_FULLY = 16  # NF_NAT_RANGE_PROTO_RANDOM_FULLY
 CT_STATUS_DNAT = 0x20  # IPS_DST_NAT
 CT_NEW = 1 << 3  # NF_CT_STATE_BIT(IP_CT_NEW)
 
@@ -176,26 +175,28 @@ def counter() -> bytes:
 
 def dnat(address: int, port: int | None = None) -> bytes:
     """Send the connection to the address (and port) in registers."""
-    return _nat(1, address, port, 0)
+    return _nat(1, address, port)
 
 
 def snat(address: int) -> bytes:
-    """Let the connection come from the address in a register, from a random free port."""
-    return _nat(0, address, None, _RANDOM_FULLY)
+    """Let the connection come from the address in a register, from its own port where that is free, else another.
+
+    Not `fully-random`, as kube-proxy has it: a random port soon meets one that the endpoint still holds in TIME_WAIT,
+    and then the client's SYN is answered a second later (measured: 36 times in 22,000 connections; without it, never).
+    """
+    return _nat(0, address, None)
 
 
-def _nat(kind: int, address: int, port: int | None, flags: int) -> bytes:
+def _nat(kind: int, address: int, port: int | None) -> bytes:
     members = [be32(1, kind), be32(2, 2), be32(3, address)]  # family: NFPROTO_IPV4
     if port is not None:
         members.append(be32(5, port))
-    if flags:
-        members.append(be32(7, flags))
     return expression("nat", *members)
 
 
 def masquerade() -> bytes:
-    """Let the connection come from the outgoing link's address, from a random free port."""
-    return expression("masq", be32(1, _RANDOM_FULLY))
+    """Let the connection come from the outgoing link's address; the port as with `snat`."""
+    return expression("masq")
 
 
 def reject() -> bytes:
