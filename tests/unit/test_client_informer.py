@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
 
+from tests.fakes.clock import VirtualClock
+from tests.fakes.cluster import FakeCluster
+
 from groundplane.client.client import Client
 from groundplane.client.contract import ApiError, ConnectionLost, Object, WatchEvent
 from groundplane.client.informer import Handler, InformerFactory, owner_index
 from groundplane.client.objects import key_of, replace_in
 from groundplane.client.resources import PODS
-from tests.fakes.clock import VirtualClock
-from tests.fakes.cluster import FakeCluster
 
 
 def pod(name: str, namespace: str = "default", **labels: str) -> Object:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from tests.fakes.clock import VirtualClock
 
 from groundplane.client.queue import QueueClosed, WorkQueue
-from tests.fakes.clock import VirtualClock
 
 
 def test_a_key_waits_once_and_is_never_held_twice(run) -> None:

@@ -184,6 +184,27 @@ def test_ranges_end_and_are_used_again() -> None:
         Ranges("10.0.0.0/24", 16)
 
 
+def test_a_node_without_a_range_waits_for_one(run) -> None:
+    async def work() -> None:
+        clock = VirtualClock()
+        cluster = FakeCluster(clock)
+        async with running(cluster, clock, NodeIPAMController) as client:
+            for number in range(257):
+                await client.nodes.create({"kind": "Node", "metadata": {"name": f"n{number:03}"}, "spec": {}})
+            await clock.advance(1)
+            without = [n["metadata"]["name"] for n in cluster.objects("nodes") if "podCIDR" not in n["spec"]]
+            assert without == ["n256"]
+            assert [e["reason"] for e in cluster.objects("events")] == ["CIDRNotAvailable"]
+            calls = len(cluster.calls)
+            await clock.advance(600)
+            assert len(cluster.calls) == calls
+            await client.nodes.delete("n007")
+            await clock.advance(1)
+            assert (await client.nodes.get("n256"))["spec"]["podCIDR"] == "10.244.7.0/24"
+
+    run(work())
+
+
 def node(name: str, now: float, ready: str = "True") -> Object:
     condition = {
         "type": "Ready",

@@ -22,6 +22,7 @@ class NodeIPAMController(KeyedController):
         self._nodes = nodes.cache
         self._ranges = Ranges(context.facts.pod_cidr, context.facts.node_cidr_mask)
         self._given: dict[str, str] = {}  # by node name, also before the informer shows it
+        self._without: set[Key] = set()  # nodes that wait for a range to become free
         nodes.add_handler(Handler(add=self._came, update=lambda _, new: self._came(new), delete=self._gone))
 
     def _came(self, node: Object) -> None:
@@ -34,6 +35,9 @@ class NodeIPAMController(KeyedController):
     def _gone(self, node: Object) -> None:
         if cidr := self._given.pop(name_of(node), ""):
             self._ranges.free(cidr)
+        self._without.discard(("", name_of(node)))
+        for key in sorted(self._without):
+            self.queue.add(key)
 
     async def reconcile(self, key: Key) -> None:
         node = self._nodes.by_key(key)
@@ -41,10 +45,12 @@ class NodeIPAMController(KeyedController):
             return
         cidr = self._given.get(key[1]) or self._ranges.allocate()
         if cidr is None:
-            message = f"Node {key[1]} status is now: CIDRNotAvailable"
-            self.tell(node, NODES, WARNING, "CIDRNotAvailable", message)
-            self.queue.add_rate_limited(key)
+            if key not in self._without:
+                message = f"Node {key[1]} status is now: CIDRNotAvailable"
+                self.tell(node, NODES, WARNING, "CIDRNotAvailable", message)
+            self._without.add(key)
             return
+        self._without.discard(key)
         self._given[key[1]] = cidr
         patch = {"spec": {"podCIDR": cidr, "podCIDRs": [cidr]}}
         await self.client.nodes.patch(key[1], patch, type=STRATEGIC_PATCH)

@@ -16,11 +16,9 @@ class Ranges:
         if mask < self._cluster.prefixlen or mask > self._cluster.max_prefixlen:
             raise ValueError(f"node ranges of /{mask} do not fit into {cluster}")
         self._mask = mask
+        self._count = 1 << (mask - self._cluster.prefixlen)
         self._taken: set[int] = set()
         self._next = 0
-
-    def __len__(self) -> int:
-        return 1 << (self._mask - self._cluster.prefixlen)
 
     def take(self, cidr: str) -> None:
         """Mark all ranges that `cidr` overlaps as taken; what lies outside concerns nobody."""
@@ -31,13 +29,14 @@ class Ranges:
 
     def allocate(self) -> str | None:
         """The next free range after the one given last, so that a range rests before it is used again."""
-        for offset in range(len(self)):
-            index = (self._next + offset) % len(self)
-            if index not in self._taken:
-                self._taken.add(index)
-                self._next = (index + 1) % len(self)
-                return str(self._network(index))
-        return None
+        if len(self._taken) == self._count:
+            return None
+        index = self._next
+        while index in self._taken:
+            index = (index + 1) % self._count
+        self._taken.add(index)
+        self._next = (index + 1) % self._count
+        return str(self._network(index))
 
     def _network(self, index: int) -> Network:
         base = int(self._cluster.network_address) + (index << (self._cluster.max_prefixlen - self._mask))
