@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.real.bundles import Box, CommandLine
+from tests.real.bundles import COMMAND, Box, CommandLine
 
+from groundplane import runtime
 from groundplane.kernel.cgroups import registry
 
 pytestmark = pytest.mark.needs("root", "cgroups", "busybox")
@@ -289,6 +290,14 @@ def test_spec_writes_a_document_that_runs(box: Box, ground: CommandLine) -> None
 def test_version_and_help(box: Box, ground: CommandLine) -> None:
     assert "spec: 1.2.0" in ground("--version").stdout
     assert "COMMANDS:" in ground("--help").stdout
+
+
+def test_without_rights_it_is_one_sentence(box: Box) -> None:
+    words = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *COMMAND, "run", "x"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(runtime.__file__).parents[2]), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(words, cwd="/", env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert failure(done).startswith("runc run failed: the interpreter cannot be protected from containers")
 
 
 def test_two_creates_of_one_id_race(box: Box, ground: CommandLine) -> None:

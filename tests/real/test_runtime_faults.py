@@ -251,3 +251,22 @@ def test_a_killed_container_leaves_nothing_behind(box: Box) -> None:
     os.kill(created.pid, 9)
     assert reap(created) == -9
     box.delete()
+
+
+def test_launches_leave_no_descriptor_behind(box: Box) -> None:
+    def one() -> None:
+        created = box.create()
+        created.start()
+        reap(created)
+        box.delete()
+        box.process["args"] = ["nosuch"]
+        with pytest.raises(LaunchError):
+            box.create()
+        box.process["args"] = ["true"]
+
+    box.process["args"] = ["true"]
+    one()
+    before = os.listdir("/proc/self/fd")
+    for _ in range(10):
+        one()
+    assert os.listdir("/proc/self/fd") == before

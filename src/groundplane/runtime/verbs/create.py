@@ -11,7 +11,7 @@ from groundplane.runtime.verbs import creation
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from groundplane.runtime.arguments import Parsed
-    from groundplane.runtime.main import Globals
+    from groundplane.runtime.commands import Globals
 
 
 def create(given: Parsed, globals: Globals) -> int:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from groundplane.runtime.arguments import Parsed
-    from groundplane.runtime.main import Globals
+    from groundplane.runtime.commands import Globals
 
 
 class Bundle:

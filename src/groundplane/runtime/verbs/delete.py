@@ -9,7 +9,7 @@ from groundplane.runtime.verbs.ending import clear, end
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from groundplane.runtime.arguments import Parsed
-    from groundplane.runtime.main import Globals
+    from groundplane.runtime.commands import Globals
 
 
 def delete(given: Parsed, globals: Globals) -> int:

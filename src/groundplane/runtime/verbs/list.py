@@ -12,7 +12,7 @@ from groundplane.runtime.verbs.showing import status_of
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from groundplane.runtime.arguments import Parsed
-    from groundplane.runtime.main import Globals
+    from groundplane.runtime.commands import Globals
 
 _HEADINGS = ("ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER")
 

@@ -12,7 +12,7 @@ from groundplane.runtime.verbs.foreground import forward_signals, stay
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from groundplane.runtime.arguments import Parsed
-    from groundplane.runtime.main import Globals
+    from groundplane.runtime.commands import Globals
 
 
 def run(given: Parsed, globals: Globals) -> int:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from groundplane.runtime.arguments import Parsed
-    from groundplane.runtime.main import Globals
+    from groundplane.runtime.commands import Globals
 
 _CAPABILITIES = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]
 

@@ -11,7 +11,7 @@ from groundplane.runtime.state import Store, locked
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from groundplane.runtime.arguments import Parsed
-    from groundplane.runtime.main import Globals
+    from groundplane.runtime.commands import Globals
     from groundplane.runtime.state import Container
 
 

@@ -10,7 +10,7 @@ from groundplane.runtime.verbs.showing import status_of
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from groundplane.runtime.arguments import Parsed
-    from groundplane.runtime.main import Globals
+    from groundplane.runtime.commands import Globals
 
 
 def state(given: Parsed, globals: Globals) -> int:
