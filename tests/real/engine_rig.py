@@ -64,18 +64,31 @@ class Rig:
         return b"".join([line.data async for line in self.containers.logs(id)])
 
     def spawner(self) -> int:
-        """Its pid: the process with our run directory in its command line that leads the others."""
-        (pid,) = self._spawners()
+        """Its pid; what it has just forked still bears its name, and is its child."""
+        named = self._named("ground-spawner")
+        (pid,) = [pid for pid in named if _parent(pid) not in named]
         return pid
 
-    def _spawners(self) -> list[int]:
+    def _named(self, wanted: str) -> list[int]:
         found = [line.split(" ")[:2] for line in leaks.processes([self.run])]
-        return [int(pid) for pid, name in found if name == "ground-spawner"]
+        return [int(pid) for pid, name in found if name == wanted]
 
     def supervisor(self, id: str) -> int:
-        name = f"ground-{id[:8]}"[:15]
-        (pid,) = [int(line.split(" ")[0]) for line in leaks.processes([self.run]) if line.split(" ")[1] == name]
+        """Its pid: the zygote's namesake that has the container's FIFOs open; its launcher is its child."""
+        named = [pid for pid in self._named("ground-superv") if self._has_open(pid, f"/{id[:12]}/stdout")]
+        (pid,) = [pid for pid in named if _parent(pid) not in named]
         return pid
+
+    def zygote(self) -> int:
+        """Its pid: the one of that name that has nothing of any container open."""
+        (pid,) = [pid for pid in self._named("ground-superv") if not self._has_open(pid, f"{self.run}/c/")]
+        return pid
+
+    def _has_open(self, pid: int, path: str) -> bool:
+        try:
+            return any(path in os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd"))
+        except FileNotFoundError:  # it, or the descriptor, has gone meanwhile
+            return False
 
     async def eventually(self, what: Callable[[], bool], seconds: float = 10.0) -> None:
         deadline = time.monotonic() + seconds
@@ -89,7 +102,7 @@ class Rig:
         for sandbox in self.sandboxes.list():
             await self.sandboxes.remove(sandbox.id)
         assert not any(info.state is State.RUNNING for info in self.containers.list(hidden=True))
-        await self.eventually(lambda: len(self._spawners()) == 1)
+        await self.eventually(lambda: len(self._named("ground-spawner")) == 1 and self.link._ready.is_set())
         await self.engine_dies()
         pid = self.spawner()
         os.kill(pid, signal.SIGTERM)
@@ -98,6 +111,13 @@ class Rig:
             os.waitpid(pid, os.WNOHANG)  # noqa: ASYNC222 because it does not wait
         except ChildProcessError:  # it was adopted by somebody else
             pass
+
+
+def _parent(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split(" ")[2])
+    except FileNotFoundError:
+        return 0
 
 
 @asynccontextmanager

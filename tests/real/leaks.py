@@ -28,7 +28,7 @@ def cgroups(root: Path) -> list[str]:
         fields = line.split(" ")
         if fields[fields.index("-") + 1] not in ("cgroup", "cgroup2"):
             continue
-        found += [entry.path for entry in os.scandir(fields[4]) if entry.is_dir() and entry.name.endswith(mark)]
+        found += [f"{fields[4]}/{name}" for name in os.listdir(fields[4]) if name.endswith(mark)]
     return found
 
 
@@ -36,16 +36,16 @@ def processes(directories: Iterable[Path]) -> list[str]:
     """Processes whose command line names one of these directories (a spawner's, and so its forks', does)."""
     marks = [str(path).encode() for path in directories]
     found = []
-    for entry in os.scandir("/proc"):
-        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+    for pid in os.listdir("/proc"):
+        if not pid.isdigit() or int(pid) == os.getpid():
             continue
         try:
-            line = Path(entry.path, "cmdline").read_bytes()
-            name = Path(entry.path, "comm").read_text().strip()
+            line = Path("/proc", pid, "cmdline").read_bytes()
+            name = Path("/proc", pid, "comm").read_text().strip()
         except OSError:
             continue
         if any(mark in line for mark in marks):
-            found.append(f"{entry.name} {name} {line[:200]!r}")
+            found.append(f"{pid} {name} {line[:200]!r}")
     return found
 
 

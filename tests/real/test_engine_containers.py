@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tests.fakes.engine_parts import BusyboxImage
-from tests.real.engine_rig import read_all, rig
+from tests.real.engine_rig import Rig, read_all, rig
 
 from groundplane.engine.contract import (
     BadParameter,
@@ -153,17 +153,24 @@ def test_exec_has_streams_of_its_own_and_an_exit_code(run: Run) -> None:
     run(work())
 
 
+async def trapping(r: Rig, action: str, signal: str, **options: Any) -> str:
+    """A container that answers a signal so; returns once it would."""
+    id = await r.start("sh", "-c", f'trap "{action}" {signal}; echo ready; while :; do sleep 0.02; done', **options)
+    await anext(r.containers.logs(id, follow=True))
+    return id
+
+
 def test_stop_asks_then_kills(run: Run) -> None:
     async def work() -> None:
         async with rig() as r:
-            polite = await r.start("sh", "-c", 'trap "exit 7" TERM; while :; do sleep 0.05; done')
+            polite = await trapping(r, "exit 7", "TERM")
             await r.containers.stop(polite)
             assert r.containers.get(polite).exit_code == 7
             await r.containers.stop(polite)  # stopped already: success
-            deaf = await r.start("sh", "-c", 'trap "" TERM; while :; do sleep 0.05; done')
+            deaf = await trapping(r, "", "TERM")
             await r.containers.stop(deaf, 0.2)
             assert r.containers.get(deaf).exit_code == 137
-            usr = await r.start("sh", "-c", 'trap "exit 9" USR1; while :; do sleep 0.05; done', stop_signal="USR1")
+            usr = await trapping(r, "exit 9", "USR1", stop_signal="USR1")
             await r.containers.stop(usr)
             assert r.containers.get(usr).exit_code == 9
             with pytest.raises(Conflicting, match="is not running"):
@@ -177,7 +184,7 @@ def test_stop_asks_then_kills(run: Run) -> None:
 def test_a_stopped_container_starts_again_with_its_files_and_log(run: Run) -> None:
     async def work() -> None:
         async with rig() as r:
-            id = await r.start("sh", "-c", "cat /tmp/x; echo again > /tmp/x; echo end")
+            id = await r.start("sh", "-c", "cat /tmp/x 2>&1; echo again > /tmp/x; echo end")
             await r.containers.wait(id)
             await r.containers.start(id)
             assert await r.containers.wait(id) == 0

@@ -10,11 +10,10 @@ Descriptors travel beside the bytes (SCM_RIGHTS, unix(7)); what each is, in orde
       | <------------------ Hello |                                |                              |
       |                           |                                |                              |
       | Spawn + control --------> | fork ------------------------> |                              |
-      |                           |                                | fork launcher:               |
-      |                           |                                |  clone, namespaces, mounts ->|
-      |                           |                                |  Created                     |
+      |                           |                                | and its launcher:            |
+      |                           |                                | clone, namespaces, mounts -->|
       |                           | <----- Deposit(pid) + streams  |                              |
-      |                           |                                |  Go: execve ---------------->|
+      |                           |                                | execve --------------------->|
       | <------------------------------------ Started, or Failed   |                              |
       |                           |                                |                              |
       | Attach, Input, InputEnd, Resize -------------------------> | <------- stdin, stdout ----> |
@@ -237,16 +236,12 @@ class Pinned(Message, kind=17):
     ticks: int
 
 
-class Created(Message, kind=18):
-    """Launcher → supervisor: the container is made and waits. Descriptor, with a terminal: its master side."""
+class Resume(Message, kind=18):
+    """Spawner → zygote: a supervisor in place of a dead one. Descriptors: its socket to us, then those of `names`."""
 
-    pid: int
-    ticks: int
-    warnings: list[str]
-
-
-class Go(Message, kind=19):
-    """Supervisor → launcher: all is ready, let it run. The launcher answers Started or Failed, and ends."""
+    order: bytes  # the container's Spawn
+    names: list[str]
+    code: int  # its exit code where we have learnt it, else UNKNOWN
 
 
 def encode(message: Message) -> bytes:

@@ -28,11 +28,12 @@ from groundplane.kernel.calls import process
 from groundplane.kernel.cgroups.contract import Groups
 from groundplane.kernel.errors import KernelError
 from groundplane.kernel.processes import exit_code, open_process
-from groundplane.wire.spawner import UNKNOWN, Exited
+from groundplane.wire.spawner import UNKNOWN, Exited, Spawn
 
 _log = Log("engine.containers")
 _SEARCH = 15.0  # seconds to look for the supervisor that replaces a dead one: its spawner may be replaced as well
 _POLL = 0.02
+_ATTEMPTS = 5
 
 
 class Lives:
@@ -87,13 +88,20 @@ class Lives:
         self._make_parent_group(record)
         order = bundle.prepare(record, image, self._places, layout=self._groups.layout)
         self._places.end_file(record.id).unlink(missing_ok=True)  # of the former run; the state file has it
-        try:
-            supervised = await Supervised.spawn(self._link, order, attached)
-        except SupervisorLost:
-            # The spawner died before it read the order, or the supervisor at its birth. In the second case the next
-            # spawner resumes it, and finds that nothing ran.
-            supervised = await self.find(record) or await Supervised.spawn(self._link, order, attached)
-        self._started(record, supervised)
+        self._started(record, await self._spawned(record, order, attached))
+
+    async def _spawned(self, record: Record, order: Spawn, attached: Sequence[socket.socket]) -> Supervised:
+        """Whoever of spawner and supervisor is killed meanwhile, the container runs once, or not at all."""
+        for _ in range(_ATTEMPTS):
+            try:
+                return await Supervised.spawn(self._link, order, attached)
+            except SupervisorLost:
+                # The spawner died before it read the order, or the supervisor at its birth; in the second case the
+                # next one is found, or has found that nothing ran.
+                if (found := await self.find(record)) is not None:
+                    return found
+                await self._clock.sleep(_POLL)
+        raise EngineError("no supervisor lived long enough to start the container; is this host out of memory?")
 
     def _make_parent_group(self, record: Record) -> None:
         """Before several launchers make the same one at once: a cpuset is unusable until its CPUs are copied."""

@@ -47,13 +47,18 @@ class Link:
 
         Returning says only that it is on its way: if the spawner dies before it reads, the control socket ends.
         """
-        try:
-            await asyncio.wait_for(self._ready.wait(), _PATIENCE)
-        except TimeoutError:
-            raise SpawnerUnavailable(f"no spawner answers on {self._path}; is the engine's log saying why?") from None
-        assert self._connection is not None
-        self._connection.send(message, fds)
-        await self._connection.drain()
+        connection = await self._connected()
+        connection.send(message, fds)
+        await connection.drain()
+
+    async def _connected(self) -> Connection:
+        while True:
+            try:
+                await asyncio.wait_for(self._ready.wait(), _PATIENCE)
+            except TimeoutError:
+                raise SpawnerUnavailable(f"no spawner answers on {self._path}; the engine's log may say why") from None
+            if self._connection is not None:  # it may have died again before we were woken
+                return self._connection
 
     async def close(self) -> None:
         """Disconnect, because the engine was asked to end; spawner and containers go on."""

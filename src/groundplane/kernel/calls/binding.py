@@ -49,6 +49,23 @@ def bind(call: str, *kinds: Any, keep_gil: bool = False) -> Callable[..., int]:
     return invoke
 
 
+def bind_plain(call: str) -> Callable[..., int]:
+    """The same without prototypes: small integers only, and at a refusal KernelError without an object.
+
+    For what runs in every supervisor, where each Python object touched is a page of memory: 4 KB a call, not 115.
+    """
+    function = _libc["syscall"]
+    number = _numbers[call]
+
+    def invoke(*arguments: int) -> int:
+        result: int = function(number, *arguments)
+        if result == -1:
+            raise KernelError(call, ctypes.get_errno())
+        return result
+
+    return invoke
+
+
 def path_bytes(path: str | bytes) -> bytes:
     """A path as the kernel takes it. Raises KernelError (EINVAL) for an embedded NUL, which C would cut off."""
     data = path if isinstance(path, bytes) else path.encode(errors="surrogateescape")

@@ -12,7 +12,7 @@ import ctypes
 import os
 import struct
 
-from groundplane.kernel.calls.binding import BUFFER, INT, TEXT, bind
+from groundplane.kernel.calls.binding import BUFFER, INT, TEXT, bind, bind_plain
 from groundplane.kernel.errors import KernelError
 
 # sched.h; clone(2), unshare(2), setns(2)
@@ -55,6 +55,7 @@ _pidfd_open = bind("pidfd_open", INT, INT)
 _pidfd_send_signal = bind("pidfd_send_signal", INT, INT, INT, INT)
 _pidfd_getfd = bind("pidfd_getfd", INT, INT, INT)
 _prctl = bind("prctl", INT, INT, INT, INT, INT)
+_prctl_plain = bind_plain("prctl")
 _prctl_text = bind("prctl", INT, TEXT, INT, INT, INT)
 _personality = bind("personality", INT)
 _keyctl_text = bind("keyctl", INT, TEXT)
@@ -146,7 +147,7 @@ def set_name(name: str) -> None:
 
 def set_child_subreaper(on: int = 1) -> None:
     """1: orphaned descendants become children of this process; 0: not. prctl(2), PR_SET_CHILD_SUBREAPER, ≥ 3.4."""
-    _prctl("PR_SET_CHILD_SUBREAPER", PR_SET_CHILD_SUBREAPER, on, 0, 0, 0)
+    _prctl_plain(PR_SET_CHILD_SUBREAPER, on, 0, 0, 0)
 
 
 def set_no_new_privs() -> None:

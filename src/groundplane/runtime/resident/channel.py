@@ -18,11 +18,11 @@ SEQPACKET = int(socket.SOCK_SEQPACKET)
 _SOL_SOCKET = int(socket.SOL_SOCKET)
 _SCM_RIGHTS = int(socket.SCM_RIGHTS)
 _NOSIGNAL = int(socket.MSG_NOSIGNAL)
-_CLOEXEC = int(socket.MSG_CMSG_CLOEXEC)
+CLOEXEC = int(socket.MSG_CMSG_CLOEXEC)
 _CUT = int(socket.MSG_TRUNC | socket.MSG_CTRUNC)
 
 _MAX_FDS = 64  # the kernel's own limit is 253 (SCM_MAX_FD, unix(7)); nobody attaches that many clients at a start
-_ROOM = socket.CMSG_SPACE(_MAX_FDS * 4)
+ROOM = socket.CMSG_SPACE(_MAX_FDS * 4)
 
 
 class Channel:
@@ -39,6 +39,14 @@ class Channel:
     @classmethod
     def of_fd(cls, fd: int) -> Channel:
         return cls(socket.socket(AF_UNIX, SEQPACKET, 0, fd))
+
+    @classmethod
+    def over(cls, slot: int) -> Channel:
+        """A channel over a descriptor that is put at the number `slot` later; until then a socket of its own."""
+        place = socket.socket(AF_UNIX, SEQPACKET)
+        os.dup2(place.fileno(), slot, inheritable=False)
+        place.close()
+        return cls.of_fd(slot)
 
     def fileno(self) -> int:
         return self.sock.fileno()
@@ -78,7 +86,7 @@ class Channel:
     def receive(self) -> tuple[Message, list[int]] | None:
         """One message and its descriptors, None at the end. Raises BlockingIOError, SpawnerProtocolError."""
         try:
-            data, extra, flags, _ = self.sock.recvmsg(MAX_MESSAGE + 1, _ROOM, _CLOEXEC)
+            data, extra, flags, _ = self.sock.recvmsg(MAX_MESSAGE + 1, ROOM, CLOEXEC)
         except ConnectionResetError:
             return None
         fds = [fd for level, kind, cmsg in extra for fd in _descriptors(level, kind, cmsg)]

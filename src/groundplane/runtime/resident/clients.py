@@ -10,11 +10,14 @@ from __future__ import annotations
 import select
 import time
 
+from groundplane.runtime.resident import slots
 from groundplane.runtime.resident.channel import Channel, close_all
 from groundplane.wire.spawner import MAX_CHUNK, Adopt, Attach, Message, Output, SpawnerProtocolError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from groundplane.runtime.resident.supervisor import Supervisor
 
 _FAREWELL = 10.0  # seconds that an attached client has to take the last output
@@ -25,9 +28,9 @@ class Client:
 
     __slots__ = ("attached", "channel", "pending")
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, *, attached: bool = False) -> None:
         self.channel = channel
-        self.attached = False
+        self.attached = attached
         self.pending = b""
 
 
@@ -40,27 +43,29 @@ class Clients:
     def behind(self) -> bool:
         return any(client.channel.unsent for client in self._all)
 
-    def add(self, channel: Channel) -> Client:
-        client = Client(channel)
+    def __iter__(self) -> Iterator[Client]:
+        return iter(self._all)
+
+    def add(self, client: Client) -> Client:
         self._all.append(client)
         self._watch(client)
         return client
 
     def _watch(self, client: Client) -> None:
-        events = (0 if client.pending else select.EPOLLIN) | (select.EPOLLOUT if client.channel.unsent else 0)
+        events = (0 if client.pending else select.POLLIN) | (select.POLLOUT if client.channel.unsent else 0)
         self._supervisor.watch(client.channel.fileno(), events, lambda events: self._on_event(client, events))
 
     def _on_event(self, client: Client, events: int) -> None:
-        if events & select.EPOLLOUT and client.channel.flush():
+        if events & select.POLLOUT and client.channel.flush():
             self._watch(client)
             self._supervisor.proceed()
-        if events & select.EPOLLIN:
+        if events & select.POLLIN:
             self._receive(client)
-        elif events & (select.EPOLLHUP | select.EPOLLERR):
+        elif events & (select.POLLHUP | select.POLLERR):
             if client.pending:  # gone, but the container has still to read what it gave
                 self._supervisor.unwatch(client.channel.fileno())
             else:
-                self._drop(client)
+                self.drop(client)
 
     def _receive(self, client: Client) -> None:
         try:
@@ -70,7 +75,7 @@ class Clients:
         except SpawnerProtocolError:
             received = None
         if received is None:
-            self._drop(client)
+            self.drop(client)
             return
         message, fds = received
         close_all(fds)  # no client's message carries any
@@ -84,7 +89,7 @@ class Clients:
             client.pending = self._supervisor.answer(message)
             if client.pending:
                 self._watch(client)
-                self._supervisor.watch(self._supervisor.streams.input, select.EPOLLOUT, self._on_room)
+                self._supervisor.watch(slots.INPUT, select.POLLOUT, self._on_room)
 
     def _on_room(self, _events: int) -> None:
         """The container reads again: offer it what waits."""
@@ -95,9 +100,9 @@ class Clients:
                 if client.pending:
                     return
                 self._watch(client)
-        self._supervisor.unwatch(streams.input)
+        self._supervisor.unwatch(slots.INPUT)
 
-    def _drop(self, client: Client) -> None:
+    def drop(self, client: Client) -> None:
         self._all.remove(client)
         self._supervisor.unwatch(client.channel.fileno())
         client.channel.close()

@@ -1,7 +1,7 @@
 """The first steps of every process that the spawner forks.
 
-Written with the plainest means there are (no ctypes, no enumerations): each Python object that a supervisor touches
-makes a page of its own, and these lines run in each of them.
+Written with the plainest means there are (no ctypes, no enumerations): each Python object that a process touches makes
+a page of its own, and these lines run in every supervisor.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ _SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT)
 _LAST = 1 << 30
 
 
-def settle(name: str, keep: Iterable[int]) -> None:
+def settle(name: bytes, keep: Iterable[int]) -> None:
     """Lead a session of one's own, under a name of one's own, with default signals and only the descriptors `keep`.
 
     A session, because a signal from the terminal on which the spawner was started is not for containers.
     """
     os.setsid()
-    fd = os.open("/proc/self/comm", os.O_WRONLY)
-    os.write(fd, name[:15].encode())
+    fd = os.open("/proc/self/comm", os.O_WRONLY)  # what ps shows, at most 15 bytes (proc_pid_comm(5))
+    os.write(fd, name)
+    os.close(fd)
     signal.set_wakeup_fd(-1)
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_DFL)

@@ -1,8 +1,12 @@
-"""A launcher: a short-lived process, forked from a supervisor, that makes the container and ends once it runs.
+"""A launcher: a short-lived process, forked from a supervisor, that does everything until the container runs.
 
-Because making a container touches most of the interpreter's memory: done in the supervisor itself, its pages would no
-longer be shared with the spawner, 4 MB for each container instead of a third of one. The container is the launcher's
-child; the supervisor is a child subreaper for that moment, so it becomes the container's parent (prctl(2)).
+Because that touches most of the interpreter's memory: done in the supervisor itself, its pages would no longer be
+shared with the zygote, 4 MB for each container. The container is the launcher's child; the supervisor is a child
+subreaper for that moment, so it becomes the container's parent when the launcher ends (prctl(2)).
+
+It makes the run directory's files, the container up to its gate, deposits the streams with the spawner, hands the
+supervisor its descriptors, opens the gate, and tells the engine (Started, or Failed, after which nothing is left). A
+launcher that is killed leaves a container that sees its gate close and ends; so does one whose supervisor was killed.
 """
 
 from __future__ import annotations
@@ -10,85 +14,154 @@ from __future__ import annotations
 import json
 import os
 import socket
+import time
+from struct import pack, unpack
 
 from groundplane.kernel.calls import process
 from groundplane.kernel.errors import KernelError
-from groundplane.kernel.processes import start_ticks
+from groundplane.kernel.processes import open_process, start_ticks
 from groundplane.runtime import launch
-from groundplane.runtime.resident.channel import Channel, close_all, pair
-from groundplane.runtime.resident.forked import close_all_but
-from groundplane.wire.spawner import Created, Failed, Go, Message, Spawn, Started
+from groundplane.runtime.resident import slots
+from groundplane.runtime.resident.channel import AF_UNIX, CLOEXEC, ROOM, SEQPACKET, Channel, close_all
+from groundplane.runtime.resident.streams import Ends
+from groundplane.wire.spawner import Deposit, Failed, Message, Spawn, Started, decode, encode
+
+_FILES = ("stdout", "stderr", "journal", "spool.1.0", "spool.1.1", "spool.2.0", "spool.2.1", "sock", "pid", "supervise")
+_ORDER = (slots.LISTENER, slots.PIDFD, slots.STDOUT, slots.STDERR, slots.INPUT, slots.MASTER)
 
 
-class Launcher:
-    """The supervisor's side. `created` first, then `go`; `end` on every path."""
+class Handover:
+    """What the supervisor must know of its container, from the `pid` file, because that survives a supervisor."""
 
-    def __init__(self, spec: Spawn, stdio: tuple[int, int, int]) -> None:
-        """Fork it; it starts to work at once."""
-        ours, theirs = pair()
-        process.set_child_subreaper(1)
-        self._pid = os.fork()
-        if self._pid == 0:
-            _work(spec, stdio, theirs)
-        theirs.close()
-        self._channel = Channel(ours)
-        ours.setblocking(True)
+    __slots__ = ("at", "pid", "ticks")
 
-    def created(self) -> tuple[Created, int]:
-        """The container, waiting, and the master of its terminal or -1. Raises LaunchError."""
-        message, fds = self._hear()
-        assert isinstance(message, Created)
-        return message, fds[0] if fds else -1
+    def __init__(self) -> None:
+        self.pid = self.ticks = self.at = 0
 
-    def go(self) -> None:
-        """Let it run; returns once its program does. Raises LaunchError."""
-        self._channel.send(Go())
-        self._hear()
-
-    def _hear(self) -> tuple[Message, list[int]]:
-        received = self._channel.receive()
-        if received is None:
-            raise launch.LaunchError("the process that made the container was killed; start it again")
-        message, fds = received
-        if isinstance(message, Failed):
-            close_all(fds)
-            raise launch.LaunchError(message.message, message.code)
-        return message, fds
-
-    def end(self) -> None:
-        """Wait for its end; before `go` it takes the container with it."""
-        self._channel.close()
-        os.waitpid(self._pid, 0)
-        process.set_child_subreaper(0)  # later orphans are the spawner's to reap
+    def read(self, run_dir: str) -> bool:
+        """Whether there is such a file, that is, a container."""
+        if self.pid:
+            return True
+        try:
+            with open(f"{run_dir}/pid", "rb") as f:
+                self.pid, self.ticks, self.at = map(int, f.read().split())
+        except (FileNotFoundError, ValueError):
+            return False
+        return True
 
 
-def _work(spec: Spawn, stdio: tuple[int, int, int], sock: socket.socket) -> None:
+def launch_apart(order: bytes, link: socket.socket, other_end: int) -> int:
+    """Fork a launcher and fill the slots with what it hands over; how many, or 0 where the container does not run.
+
+    `link` is over its slot, `other_end` the launcher's. Runs in the supervisor, so: few lines, few objects.
+    """
+    process.set_child_subreaper(1)
+    launcher = os.fork()
+    if launcher == 0:
+        os.close(slots.LAUNCHER)
+        _work(order, socket.socket(fileno=other_end))
+    os.close(other_end)
+    _, extra, _, _ = link.recvmsg(1, ROOM, CLOEXEC)
+    filled = 0
+    if extra:
+        fds = unpack(f"{len(extra[0][2]) // 4}i", extra[0][2])
+        for slot, fd in zip(_ORDER, fds):  # noqa: B905 because most containers have no input and no terminal
+            slots.fill(slot, fd)
+        link.send(b"1")  # we have them: the gate may be opened
+        if link.recv(1) == b"1":
+            filled = len(fds)
+    os.waitpid(launcher, 0)
+    process.set_child_subreaper(0)  # later orphans are the spawner's to reap
+    os.close(slots.LAUNCHER)
+    return filled
+
+
+def _work(order: bytes, link: socket.socket) -> None:
     """The launcher's whole life."""
     try:
-        close_all_but({2, *stdio, sock.fileno()})
-        channel = Channel(sock)
-        sock.setblocking(True)
+        spec = decode(order)
+        assert isinstance(spec, Spawn)
         try:
-            _make(spec, stdio, channel)
-        except launch.LaunchError as error:
-            channel.send(Failed(error.exit_code, str(error)))
-        except (KernelError, OSError, ValueError) as error:
-            channel.send(Failed(1, str(error)))
+            _make(spec, link)
+        except (launch.LaunchError, KernelError, OSError, ValueError) as error:
+            _undo(spec)
+            # Docker's codes: 127 not found, 126 not executable, 128 for every other reason of its runtime.
+            code = error.exit_code if isinstance(error, launch.LaunchError) and error.exit_code > 1 else 128
+            _tell(Failed(code, str(error)))
     finally:
         os._exit(0)
 
 
-def _make(spec: Spawn, stdio: tuple[int, int, int], channel: Channel) -> None:
+def _make(spec: Spawn, link: socket.socket) -> None:
+    remove_files(spec, spec.exit_path)
+    write_file(f"{spec.run_dir}/supervise", encode(spec))
     with open(f"{spec.run_dir}/config.json", "rb") as f:
         config = json.load(f)
+    ends = Ends(spec)
     created = launch.create(
-        config, bundle=spec.run_dir, id=spec.id, stdio=stdio, cgroup=spec.cgroup, console=spec.terminal
+        config, bundle=spec.run_dir, id=spec.id, stdio=ends.stdio, cgroup=spec.cgroup, console=spec.terminal
     )
-    terminal = [created.console_fd] if created.console_fd >= 0 else []
-    ticks = start_ticks(created.pid)
-    channel.send(Created(created.pid, ticks, list(created.warnings)), terminal)
-    if channel.receive() is None:  # the supervisor was killed, or cannot go on
+    close_all(ends.stdio)
+    try:
+        ticks, at = start_ticks(created.pid), time.time_ns()
+        write_file(f"{spec.run_dir}/pid", b"%d %d %d" % (created.pid, ticks, at))
+        ends.take_terminal(created.console_fd)
+        kept = ends.deposit()
+        Channel.of_fd(slots.SPAWNER).send(Deposit(created.pid, ticks, list(kept)), list(kept.values()))
+        listener = listen(spec.run_dir)
+        fds = [listener, open_process(created.pid, ticks), *ends.handed_over()]
+        link.sendmsg([b"1"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, pack(f"{len(fds)}i", *fds))])
+        if link.recv(1) != b"1":
+            raise launch.LaunchError("the supervisor was killed before the container ran; start it again")
+    except BaseException:
         created.abort()
-        return
+        raise
     created.start()
-    channel.send(Started(created.pid, ticks, 0, []))
+    _tell(Started(created.pid, ticks, at, list(created.warnings)))
+    link.send(b"1")
+
+
+def _tell(message: Message) -> None:
+    """The engine: the one that gave the order, and those that were attached before."""
+    Channel.of_fd(slots.CONTROL).send(message)
+
+
+def _undo(spec: Spawn) -> None:
+    try:
+        with open(f"{spec.run_dir}/config.json", "rb") as f:
+            config = json.load(f)
+        launch.delete(config, bundle=spec.run_dir, id=spec.id, cgroup=spec.cgroup)
+    except (OSError, ValueError, KernelError) as error:
+        os.write(2, f"launcher of {spec.id[:12]}: cgroup {spec.cgroup} is left to the engine: {error}\n".encode())
+    remove_files(spec)
+
+
+def listen(run_dir: str) -> int:
+    """A socket where engines and spawners find the supervisor."""
+    remove(f"{run_dir}/sock")
+    listener = socket.socket(AF_UNIX, SEQPACKET)
+    listener.setblocking(False)
+    listener.bind(f"{run_dir}/sock")
+    listener.listen(16)
+    return listener.detach()
+
+
+def remove_files(spec: Spawn, *others: str) -> None:
+    """Every file of a supervisor; `supervise` last, after which nobody need care."""
+    for path in (*others, *(f"{spec.run_dir}/{name}" for name in _FILES)):
+        remove(path)
+
+
+def remove(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+def write_file(path: str, data: bytes) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(fd, data)
+    finally:
+        os.close(fd)

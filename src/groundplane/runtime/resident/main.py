@@ -15,7 +15,7 @@ from groundplane.runtime import protect
 from groundplane.runtime.resident.keeper import Keeper
 from groundplane.runtime.resident.spawner import Spawner
 
-_LOCK_PATIENCE = 5.0  # seconds that a dying predecessor has to let go of the lock
+_LOCK_PATIENCE = 1.0  # seconds that a dying predecessor has to let go of the lock
 _USAGE = "usage: python -m groundplane.runtime.resident --run DIR [--ready-fd N] [--daemon PID:TICKS] [-- DAEMON ARGS…]"
 
 

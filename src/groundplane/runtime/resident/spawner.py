@@ -23,7 +23,7 @@ from groundplane.runtime.resident.agents import run_exec, run_pin
 from groundplane.runtime.resident.channel import Channel, close_all, pair
 from groundplane.runtime.resident.forked import settle
 from groundplane.runtime.resident.keeper import Keeper
-from groundplane.runtime.resident.supervisor import Supervisor
+from groundplane.runtime.resident.zygote import Zygote
 from groundplane.wire.spawner import (
     UNKNOWN,
     VERSION,
@@ -35,9 +35,11 @@ from groundplane.wire.spawner import (
     Message,
     Pin,
     Reaped,
+    Resume,
     Spawn,
     SpawnerProtocolError,
     decode,
+    encode,
 )
 
 TYPE_CHECKING = False
@@ -72,6 +74,7 @@ class Spawner:
         self._keeper = keeper
         self._groups = registry.detect()
         launch.prepare()
+        self._zygote = Zygote(self._groups)
         self._poll = select.epoll()
         self._handlers: dict[int, Callable[[], None]] = {}
         self._engines: dict[int, Channel] = {}
@@ -233,31 +236,20 @@ class Spawner:
 
     def _spawn(self, spec: Spawn, fds: list[int]) -> None:
         ward = self._wards[spec.id] = Ward(spec)
-
-        def child(spawner: Channel) -> None:
-            supervisor = Supervisor(spec, spawner, self._groups)
-            control, *attached = (Channel.of_fd(fd) for fd in fds)
-            if supervisor.start(control, attached):
-                supervisor.run()
-            supervisor.leave()
-
-        self._fork_supervisor(ward, fds, child)
+        ends = pair()  # between supervisor and launcher; made here, because there it would cost pages
+        self._fork_supervisor(ward, spec, [end.fileno() for end in ends] + fds)
+        for end in ends:
+            end.close()
 
     def _resume(self, ward: Ward) -> None:
         """Another supervisor in place of a dead one, over the same streams."""
+        order = Resume(encode(ward.spec), list(ward.kept), ward.code)
+        self._fork_supervisor(ward, order, list(ward.kept.values()))
 
-        def child(spawner: Channel) -> None:
-            supervisor = Supervisor(ward.spec, spawner, self._groups)
-            if supervisor.resume(ward.kept, ward.code):
-                supervisor.run()
-            supervisor.leave()
-
-        self._fork_supervisor(ward, list(ward.kept.values()), child)
-
-    def _fork_supervisor(self, ward: Ward, fds: list[int], child: Callable[[Channel], None]) -> None:
+    def _fork_supervisor(self, ward: Ward, order: Spawn | Resume, fds: list[int]) -> None:
         ours, theirs = pair()
         ward.born_at = time.monotonic()
-        self._fork(f"ground-{ward.spec.id[:8]}", [*fds, theirs.fileno()], lambda: child(Channel(theirs)))
+        self._zygote.fork(order, [theirs.fileno(), *fds])
         theirs.close()
         self._follow(ward, Channel(ours))
 
@@ -334,7 +326,7 @@ class Spawner:
         if os.fork():
             return
         try:
-            settle(name, (0, 1, 2, *fds))
+            settle(name.encode(), (0, 1, 2, *fds))
             work()
         except Exception as error:  # noqa: BLE001 because this is a process's outermost frame: say why it dies
             _complain(f"{name} ends: {error!r}")

@@ -1,12 +1,12 @@
-"""A supervisor: one process that makes one container, owns its streams, and leaves its end in a file.
+"""A supervisor: one process that owns one container's streams, knows its end, and leaves it in a file.
 
-It is forked from the spawner and shares almost all its memory with it. Its parent may die: it then goes on alone, and
-a new spawner finds it by its socket. It may itself be killed at any moment: the container goes on, and another
-supervisor is forked that resumes where it stopped.
+Its parent may die: it then goes on alone, and a new spawner finds it by its socket. It may itself be killed at any
+moment: the container goes on, and another supervisor is forked that resumes where it stopped. It is made to own little
+memory: see `slots.py`, `zygote.py` and `launcher.py`, which does all that comes before the container runs.
 
-In the run directory `c/<id12>/` it makes: `supervise` (its own orders, a Spawn message; as long as this file is there
-somebody must supervise), `stdout` and `stderr` (FIFOs), `spool.*` and `journal` (see `output.py`), `pid` (`<pid>
-<start ticks> <start in ns>` once the container exists), `sock` (where it listens). All are gone when it has ended.
+In the run directory `c/<id12>/` are, while it runs: `supervise` (its orders, a Spawn message; as long as this file is
+there somebody must supervise), `stdout` and `stderr` (FIFOs), `spool.*` and `journal` (see `output.py`), `pid`
+(`<pid> <start ticks> <start in ns>`), `sock` (where it listens). All are gone when it has ended.
 """
 
 from __future__ import annotations
@@ -14,171 +14,161 @@ from __future__ import annotations
 import json
 import os
 import select
-import socket
 import time
 
 from groundplane.kernel.errors import KernelError
 from groundplane.kernel.processes import exit_code, open_process
 from groundplane.runtime import launch
-from groundplane.runtime.resident.channel import AF_UNIX, SEQPACKET, Channel, close_all
-from groundplane.runtime.resident.clients import Clients
+from groundplane.runtime.resident import slots
+from groundplane.runtime.resident.channel import Channel
+from groundplane.runtime.resident.clients import Client, Clients
 from groundplane.runtime.resident.ending import learn_status, oom_killed, read_exit_file, write_exit_file
-from groundplane.runtime.resident.launcher import Launcher
+from groundplane.runtime.resident.launcher import Handover, launch_apart, listen, remove_files
 from groundplane.runtime.resident.streams import Streams
 from groundplane.wire.spawner import (
     UNKNOWN,
     Deposit,
     Done,
     Exited,
-    Failed,
     Input,
     InputEnd,
     Message,
     Reaped,
     Resize,
+    Resume,
     Spawn,
     Started,
-    encode,
+    decode,
 )
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from groundplane.kernel.cgroups.contract import Groups
 
-_RETRY = 1.0  # seconds between attempts to write a log that a full disk refused
-_FILES = ("stdout", "stderr", "journal", "spool.1.0", "spool.1.1", "spool.2.0", "spool.2.1", "sock", "pid", "supervise")
+_RETRY = 1000  # milliseconds between attempts to write a log that a full disk refused
 
 
 class Supervisor:
-    """One container's keeper: `start` or `resume`, then `run` until the container has ended, then `leave`."""
+    """One container's keeper. Built by the zygote over empty slots; `run` is the life of the process forked from it."""
 
-    def __init__(self, spec: Spawn, spawner: Channel, groups: Groups) -> None:
-        self.spec = spec
+    def __init__(self, groups: Groups) -> None:
         self._groups = groups
-        self.streams = Streams(spec)
-        self._spawner: Channel | None = spawner
-        self._poll = select.epoll()
+        self._order = b""
+        self._spec: Spawn | None = None
+        self._poll = select.poll()  # not epoll(7), which is a descriptor that forks would share
         self._handlers: dict[int, Callable[[int], None]] = {}
+        self.streams = Streams(lambda: self.spec)
+        self._spawner: Channel | None = Channel.over(slots.SPAWNER)
+        self._launcher = Channel.over(slots.LAUNCHER).sock
+        self._launcher.setblocking(True)
+        self._listener = Channel.over(slots.LISTENER).sock
+        self._control = Client(Channel.over(slots.CONTROL))
         self._clients = Clients(self)
-        self._listener = socket.socket(AF_UNIX, SEQPACKET)
-        self._pid = self._ticks = self._at = 0
-        self._pidfd = -1
-        self._warnings: list[str] = []
+        self._clients.add(self._control)
+        self._handover = Handover()
         self._ours = False  # whether the container is our child
         self._told: int | None = None  # its exit code, in the spawner's words
         self._ended = False
+        self._has_pidfd = True
         self._disk_full = False
+        self.watch(slots.SPAWNER, select.POLLIN, self._on_spawner)
+        self.watch(slots.LISTENER, select.POLLIN, self._on_connect)
+        self.watch(slots.PIDFD, select.POLLIN, self._on_end)
+        self._on_streams = {
+            slots.STDOUT: lambda _events: self._on_output(1),
+            slots.STDERR: lambda _events: self._on_output(2),
+        }
+        self.proceed()
+
+    @property
+    def spec(self) -> Spawn:
+        """Read from the order when it is first asked for: an idle container never asks."""
+        if self._spec is None:
+            order = decode(self._order)
+            if isinstance(order, Resume):
+                order = decode(order.order)
+            assert isinstance(order, Spawn)
+            self._spec = order
+        return self._spec
+
+    def run(self, order: bytes, fds: tuple[int, ...]) -> None:
+        """Supervise one container from here to its end. `fds`: the spawner's, and those of the order."""
+        self._order = order
+        slots.fill(slots.SPAWNER, fds[0])
+        os.set_blocking(slots.SPAWNER, False)
+        if order[0] == Resume.kind:
+            going = self._resume(fds[1:])
+        else:
+            going = self._start(fds[1:])
+        if going:
+            self._loop()
+            self._finish()
+        self._clients.farewell()
+        if self._spawner is not None:
+            self._spawner.send(Done())
 
     # -- beginning ----------------------------------------------------------------------------------------------
 
-    def start(self, control: Channel, attached: list[Channel]) -> bool:
-        """Make the container and let it run; whether it runs. The engine is told either way."""
-        self._clients.add(control)
-        for channel in attached:
-            self._clients.add(channel).attached = True
-        try:
-            self._make()
-        except (launch.LaunchError, KernelError, OSError) as error:
-            self._clear_up()
-            # Docker's codes: 127 not found, 126 not executable, 128 for every other reason of its runtime.
-            code = error.exit_code if isinstance(error, launch.LaunchError) and error.exit_code > 1 else 128
-            self._clients.tell_all(Failed(code, str(error)))
-            return False
-        self._clients.tell_all(Started(self._pid, self._ticks, self._at, self._warnings))
-        return True
+    def _start(self, fds: tuple[int, ...]) -> bool:
+        """Have a launcher make the container; whether it runs. The launcher tells the engine either way."""
+        slots.fill(slots.LAUNCHER, fds[0])
+        slots.fill(slots.CONTROL, fds[2])
+        os.set_blocking(slots.CONTROL, False)
+        for fd in fds[3:]:
+            self._clients.add(Client(Channel.of_fd(fd), attached=True))
+        filled = launch_apart(self._order, self._launcher, fds[1])
+        self.streams.has_input = filled > 4
+        self.streams.has_terminal = filled > 5
+        self._watch_terminal()
+        self._ours = filled > 0
+        return self._ours
 
-    def resume(self, kept: Mapping[str, int], code: int) -> bool:
-        """Go on in place of a killed supervisor; whether there is still anything to supervise.
-
-        `kept` are the streams whose duplicates the spawner holds (none if it was killed too: FIFOs are opened again
-        by name, a terminal is lost); `code` is the exit code that it has learnt, or UNKNOWN.
-        """
-        if code != UNKNOWN:
-            self._told = code
-        if read_exit_file(self.spec.exit_path) is not None or not self._read_pid():
+    def _resume(self, fds: tuple[int, ...]) -> bool:
+        """Go on in place of a killed supervisor; whether there is still anything to supervise."""
+        order = decode(self._order)
+        assert isinstance(order, Resume)
+        self._clients.drop(self._control)
+        if order.code != UNKNOWN:
+            self._told = order.code
+        if read_exit_file(self.spec.exit_path) is not None or not self._handover.read(self.spec.run_dir):
             # Killed after the end was written, or before the container ran: its init saw that and has left.
             self._clear_up()
             return False
-        self._pidfd = open_process(self._pid, self._ticks)
-        self.streams.open(kept)
-        self._listen()
+        kept = dict(zip(order.names, fds, strict=True))
+        self.streams.reopen(kept)
+        slots.fill(slots.LISTENER, listen(self.spec.run_dir))
+        if (pidfd := open_process(self._handover.pid, self._handover.ticks)) >= 0:
+            slots.fill(slots.PIDFD, pidfd)
+        else:
+            self.unwatch(slots.PIDFD)
+            self._has_pidfd, self._ended = False, True
+        self._watch_terminal()
         self._deposit()
         self._record()
         return True
 
-    def _make(self) -> None:
-        spec = self.spec
-        self._remove_files(spec.exit_path)
-        _write(f"{spec.run_dir}/supervise", encode(spec))
-        stdio = self.streams.make()
-        try:
-            launcher = Launcher(spec, stdio)
-        finally:
-            close_all(stdio)
-        try:
-            created, master = launcher.created()
-            self._pid, self._ticks, self._warnings = created.pid, created.ticks, created.warnings
-            self._pidfd = open_process(self._pid, self._ticks)
-            self._at = time.time_ns()
-            _write(f"{spec.run_dir}/pid", b"%d %d %d" % (self._pid, self._ticks, self._at))
-            self.streams.open({"terminal": master} if master >= 0 else {})
-            self._listen()
-            self._deposit()  # before it runs: from here on a kill of ours can be mended
-            launcher.go()
-        finally:
-            launcher.end()
-        self._ours = True
-
-    def _listen(self) -> None:
-        path = f"{self.spec.run_dir}/sock"
-        _remove(path)
-        self._listener.setblocking(False)
-        self._listener.bind(path)
-        self._listener.listen(16)
-
     def _deposit(self) -> None:
         if self._spawner is not None:
+            self._handover.read(self.spec.run_dir)
             kept = self.streams.deposit()
-            self._spawner.send(Deposit(self._pid, self._ticks, list(kept)), list(kept.values()))
-
-    def _read_pid(self) -> bool:
-        try:
-            with open(f"{self.spec.run_dir}/pid", "rb") as f:
-                pid, ticks, at = f.read().split()
-        except (FileNotFoundError, ValueError):
-            return False
-        self._pid, self._ticks, self._at = int(pid), int(ticks), int(at)
-        return True
+            self._spawner.send(Deposit(self._handover.pid, self._handover.ticks, list(kept)), list(kept.values()))
 
     # -- the loop -----------------------------------------------------------------------------------------------
 
-    def run(self) -> None:
-        """Supervise until the container has ended; then its end is written, all are told, and its files are gone."""
-        self.proceed()
-        if self._pidfd >= 0:
-            self.watch(self._pidfd, select.EPOLLIN, self._on_end)
-        else:
-            self._ended = True
-        self.watch(self._listener.fileno(), select.EPOLLIN, self._on_connect)
-        if self._spawner is not None:
-            self.watch(self._spawner.fileno(), select.EPOLLIN, self._on_spawner)
+    def _loop(self) -> None:
         while not self._ended:
-            for fd, events in self._poll.poll(_RETRY if self._disk_full else -1):
+            for fd, events in self._poll.poll(_RETRY if self._disk_full else None):
                 if handler := self._handlers.get(fd):
                     handler(events)
             if self._disk_full:
                 self._disk_full = False
                 self.proceed()
                 self._record()
-        self._finish()
 
     def watch(self, fd: int, events: int, handler: Callable[[int], None]) -> None:
-        if fd in self._handlers:
-            self._poll.modify(fd, events)
-        else:
-            self._poll.register(fd, events)
+        self._poll.register(fd, events)
         self._handlers[fd] = handler
 
     def unwatch(self, fd: int) -> None:
@@ -187,17 +177,20 @@ class Supervisor:
 
     def pause(self) -> None:
         """Stop reading the streams: an attached client or the log's disk is behind, and the container has to wait."""
-        for fd in (*self.streams.fifos.values(), self.streams.master):
+        for fd in (slots.STDOUT, slots.STDERR, slots.MASTER):
             self.unwatch(fd)
 
     def proceed(self) -> None:
         """Read the streams again, unless something else is still behind."""
         if self._disk_full or self._ended or self._clients.behind:
             return
-        for stream, fd in self.streams.fifos.items():
-            self.watch(fd, select.EPOLLIN, lambda _events, stream=stream: self._on_output(stream))  # type: ignore[misc]
-        if self.streams.master >= 0:
-            self.watch(self.streams.master, select.EPOLLIN, self._on_terminal)
+        for fd, handler in self._on_streams.items():
+            self.watch(fd, select.POLLIN, handler)
+        self._watch_terminal()
+
+    def _watch_terminal(self) -> None:
+        if self.streams.has_terminal:
+            self.watch(slots.MASTER, select.POLLIN, self._on_terminal)
 
     def _on_output(self, stream: int) -> None:
         if data := self.streams.take(stream):
@@ -213,7 +206,7 @@ class Supervisor:
 
     def _on_terminal(self, _events: int) -> None:
         if not self.streams.pump():
-            self.unwatch(self.streams.master)  # hung up; the pidfd tells of the end
+            self.unwatch(slots.MASTER)  # hung up; the pidfd tells of the end
 
     def _on_end(self, _events: int) -> None:
         self._ended = True
@@ -223,7 +216,9 @@ class Supervisor:
             sock, _ = self._listener.accept()
         except OSError:  # the caller has gone already
             return
-        self._clients.add(Channel(sock)).channel.send(Started(self._pid, self._ticks, self._at, self._warnings))
+        h = self._handover
+        h.read(self.spec.run_dir)
+        self._clients.add(Client(Channel(sock))).channel.send(Started(h.pid, h.ticks, h.at, []))
 
     def _on_spawner(self, _events: int) -> None:
         assert self._spawner is not None
@@ -244,7 +239,7 @@ class Supervisor:
             self.unwatch(self._spawner.fileno())
             self._spawner.close()
         self._spawner = channel
-        self.watch(channel.fileno(), select.EPOLLIN, self._on_spawner)
+        self.watch(channel.fileno(), select.POLLIN, self._on_spawner)
         self._deposit()
 
     def answer(self, message: Message) -> bytes:
@@ -252,8 +247,8 @@ class Supervisor:
         if isinstance(message, Input):
             return self.streams.feed(message.data)
         if isinstance(message, InputEnd):
-            self.unwatch(self.streams.input)
             if self.streams.end_input():
+                self.unwatch(slots.INPUT)
                 self._deposit()  # the spawner lets go of its duplicate, else the container would never see the end
         elif isinstance(message, Resize):
             self.streams.resize(message.rows, message.columns)
@@ -262,11 +257,13 @@ class Supervisor:
     # -- the end ------------------------------------------------------------------------------------------------
 
     def _finish(self) -> None:
-        spec = self.spec
+        spec, handover = self.spec, self._handover
+        handover.read(spec.run_dir)
         if self._ours:
-            code = exit_code(os.waitpid(self._pid, 0)[1])
+            code = exit_code(os.waitpid(handover.pid, 0)[1])
         else:
-            code = learn_status(self._pid, self._ticks, self._pidfd, self._hear)
+            pidfd = slots.PIDFD if self._has_pidfd else -1
+            code = learn_status(handover.pid, handover.ticks, pidfd, self._hear)
         try:
             self.streams.drain(self._clients.output)
         except OSError as error:
@@ -287,41 +284,20 @@ class Supervisor:
             time.sleep(seconds)
         return self._told
 
-    def leave(self) -> None:
-        """The last words, once nothing of the container is left."""
-        self._clients.farewell()
-        if self._spawner is not None:
-            self._spawner.send(Done())
-
     def _clear_up(self) -> None:
-        """Remove the cgroup and every file of ours; the last is `supervise`, after which nobody need care."""
         spec = self.spec
         try:
-            with open(f"{spec.run_dir}/config.json", "rb") as f:
-                config = json.load(f)
-            launch.delete(config, bundle=spec.run_dir, id=spec.id, cgroup=spec.cgroup)
+            clear_up(spec)
         except (OSError, ValueError, KernelError) as error:
             self._complain(f"cgroup {spec.cgroup} is left to the engine: {error}")
-        self._remove_files()
-
-    def _remove_files(self, *others: str) -> None:
-        for path in (*others, *(f"{self.spec.run_dir}/{name}" for name in _FILES)):
-            _remove(path)
+        remove_files(spec)
 
     def _complain(self, what: str) -> None:
         os.write(2, f"supervisor of {self.spec.id[:12]}: {what}\n".encode())
 
 
-def _remove(path: str) -> None:
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass
-
-
-def _write(path: str, data: bytes) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(fd, data)
-    finally:
-        os.close(fd)
+def clear_up(spec: Spawn) -> None:
+    """Remove what the runtime has made outside the container: its cgroup."""
+    with open(f"{spec.run_dir}/config.json", "rb") as f:
+        config = json.load(f)
+    launch.delete(config, bundle=spec.run_dir, id=spec.id, cgroup=spec.cgroup)
