@@ -35,9 +35,15 @@ class ImageConfig:
 def read_config(data: bytes) -> ImageConfig:
     """Raises ImageDocumentError."""
     document = read_document(data, "image configuration")
-    settings = document.get("config") or {}
+    settings = document.get("config")
+    settings = {} if settings is None else settings
     if not isinstance(settings, dict):
         raise ImageDocumentError("image configuration: config: a JSON object expected")
+    history = document.get("history")
+    if history is not None and not (isinstance(history, list) and all(isinstance(step, dict) for step in history)):
+        raise ImageDocumentError("image configuration: history: a list of objects expected")
+    for name in ("created", "author", "variant"):
+        _text(document, name)
     env = _strings(settings, "Env")
     for item in env:
         if "=" not in item or item.startswith("="):

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 
 from groundplane.engine.snapshots.contract import SnapshotError
 from groundplane.engine.snapshots.trees import remove_tree
-from groundplane.kernel.calls.files import mknodat, open_in_root
+from groundplane.kernel.calls.files import make_directories, mknodat, open_in_root
 from groundplane.kernel.errors import KernelError
 from groundplane.oci.image import ImageDocumentError
 from groundplane.oci.image_layer import OPAQUE, WHITEOUT, Entry, Kind, LayerReader
@@ -235,7 +235,11 @@ class _Unpacker:
         self._parent(directory)
         with self._opened(directory) as above:
             below = self._lower_directory(path)
-            os.mkdir(name, 0o755, dir_fd=above)
+            try:
+                os.mkdir(name, 0o755, dir_fd=above)
+            except FileExistsError:  # a link that leads to nothing yet: what it leads to is made, inside the root
+                os.close(make_directories(self._root, path))
+                return open_in_root(self._root, path, _DIRECTORY)
             fd = os.open(name, _DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
             os.fchown(fd, below.st_uid if below else 0, below.st_gid if below else 0)
             os.fchmod(fd, stat.S_IMODE(below.st_mode) if below else 0o755)
