@@ -29,10 +29,10 @@ _NAMESPACES = {
 }
 
 
-def run_exec(order: Exec, control: Channel, document: int, stdio: list[int]) -> None:
+def run_exec(order: Exec, control: Channel, document: int, stdio: list[int], *, seccomp_cache: str) -> None:
     """Start a process beside a container's init, wait for it, and tell the engine its exit code."""
     try:
-        created = _create_exec(order, document, stdio)
+        created = _create_exec(order, document, stdio, seccomp_cache)
         for fd in stdio:
             os.close(fd)
         ticks = start_ticks(created.pid)
@@ -52,7 +52,7 @@ def run_exec(order: Exec, control: Channel, document: int, stdio: list[int]) -> 
     control.send(Exited(exit_code(status), False, 0))
 
 
-def _create_exec(order: Exec, document: int, stdio: list[int]) -> launch.Created:
+def _create_exec(order: Exec, document: int, stdio: list[int], seccomp_cache: str) -> launch.Created:
     if start_ticks(order.pid) != order.ticks:
         raise launch.LaunchError(f"Container {order.id} is not running")
     os.lseek(document, 0, os.SEEK_SET)
@@ -68,6 +68,7 @@ def _create_exec(order: Exec, document: int, stdio: list[int]) -> launch.Created
             cgroup=order.cgroup,
             console=order.terminal,
             seccomp=wanted.get("seccomp"),
+            seccomp_cache=seccomp_cache,
         )
     finally:
         os.close(null)

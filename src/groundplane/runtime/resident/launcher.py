@@ -99,7 +99,13 @@ def _make(spec: Spawn, link: socket.socket) -> None:
         config = json.load(f)
     ends = Ends(spec)
     created = launch.create(
-        config, bundle=spec.run_dir, id=spec.id, stdio=ends.stdio, cgroup=spec.cgroup, console=spec.terminal
+        config,
+        bundle=spec.run_dir,
+        id=spec.id,
+        stdio=ends.stdio,
+        cgroup=spec.cgroup,
+        console=spec.terminal,
+        seccomp_cache=seccomp_cache(spec.run_dir),
     )
     close_all(ends.stdio)
     try:
@@ -119,6 +125,11 @@ def _make(spec: Spawn, link: socket.socket) -> None:
     created.start()
     _tell(Started(created.pid, ticks, at, list(created.warnings)))
     link.send(b"1")
+
+
+def seccomp_cache(run_dir: str) -> str:
+    """Where compiled system call filters are kept for all containers of the instance: RUN/seccomp."""
+    return f"{os.path.dirname(os.path.dirname(run_dir))}/seccomp"
 
 
 def _tell(message: Message) -> None:

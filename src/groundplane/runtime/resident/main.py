@@ -38,7 +38,8 @@ def main(argv: list[str] | None = None) -> int:
 def _run(words: list[str]) -> int:
     options, daemon = _parse(words)
     run_dir = options["--run"]
-    os.makedirs(f"{run_dir}/c", mode=0o700, exist_ok=True)
+    for name in ("c", "seccomp"):
+        os.makedirs(f"{run_dir}/{name}", mode=0o700, exist_ok=True)
     lock = _lock(run_dir)
     process.set_name("ground-spawner")
     process.set_child_subreaper()

@@ -222,7 +222,12 @@ class Spawner:
         elif isinstance(message, Spawn) and fds and self._acceptable(message):
             self._spawn(message, fds)
         elif isinstance(message, Exec) and len(fds) == 2 + len(message.stdio):
-            self._fork("ground-exec", fds, lambda: run_exec(message, Channel.of_fd(fds[0]), fds[1], fds[2:]))
+            cache = f"{self._run_dir}/seccomp"
+            self._fork(
+                "ground-exec",
+                fds,
+                lambda: run_exec(message, Channel.of_fd(fds[0]), fds[1], fds[2:], seccomp_cache=cache),
+            )
         elif isinstance(message, Pin) and len(fds) == 1:
             self._fork("ground-pin", fds, lambda: run_pin(message, Channel.of_fd(fds[0])))
         else:
