@@ -28,7 +28,7 @@ _AGAIN = "GROUND_PROTECTED"
 # No orderly taking down of an interpreter whose process ends anyway: 2 ms.
 _PROGRAM = """\
 import os, sys
-sys.path.insert(0, {root!r})
+sys.path.append({root!r})
 from {module} import main
 code = main()
 sys.stdout.flush()

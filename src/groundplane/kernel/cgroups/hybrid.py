@@ -6,6 +6,8 @@ in one atomic write, and its `cgroup.procs` names every process.
 
 from __future__ import annotations
 
+import errno
+
 from groundplane.kernel.cgroups.contract import Limits, View
 from groundplane.kernel.cgroups.v1 import V1
 from groundplane.kernel.cgroups.v2 import V2
@@ -44,16 +46,9 @@ class Hybrid(V1):
         return super().exists(path) or self._unified.exists(path)
 
     def set(self, path: str, limits: Limits) -> list[str]:
-        hugetlb = limits.hugetlb
-        if hugetlb and "hugetlb" not in self._by_controller:
-            limits.hugetlb = ()
-        unified, limits.unified = limits.unified, None
-        try:
-            degraded = super().set(path, limits)
-        finally:
-            rest = Limits(hugetlb=hugetlb if not limits.hugetlb else (), unified=unified)
-            limits.hugetlb, limits.unified = hugetlb, unified
-        return degraded + self._unified.set(path, rest)
+        elsewhere = {"hugetlb"} - set(self._by_controller)  # the usual one to be left to v2
+        rest = Limits(hugetlb=limits.hugetlb if elsewhere else (), unified=limits.unified)
+        return self._grant(path, limits, elsewhere) + self._unified.set(path, rest)
 
     def attach(self, path: str, pid: int) -> None:
         super().attach(path, pid)
@@ -69,12 +64,15 @@ class Hybrid(V1):
         # Frozen by v1's freezer a process does not die of v2's kill until it is thawed.
         if self.frozen(path):
             self.thaw(path)
+        # Whatever is in a v1 group but not in ours on v2 has been moved by somebody else, and must end too.
+        strays = set(super().processes(path)) - set(self._unified.processes(path))
         try:
             self._unified.kill(path)
-        except KernelError:  # no cgroup.kill before Linux 5.14: the v1 way follows anyway
-            super().kill(path)
-            return
-        if super().processes(path):  # in a v1 group but not in ours on v2: somebody else moved it
+        except KernelError as error:
+            if error.errno != errno.ENOSYS:  # no cgroup.kill before Linux 5.14: the v1 way
+                raise
+            strays.add(0)
+        if strays:
             super().kill(path)
 
     def remove(self, path: str) -> None:

@@ -11,7 +11,7 @@ from groundplane.kernel.errors import KernelError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from groundplane.kernel.cgroups.tree import Tree
 
@@ -78,6 +78,13 @@ class V1:
         return any(self._tree.exists(f"{h.root}/{path}") for h in self._hierarchies)
 
     def set(self, path: str, limits: Limits) -> list[str]:
+        degraded = self._grant(path, limits)
+        if limits.unified:
+            degraded.append("this host has no cgroup v2 controllers: linux.resources.unified is not set")
+        return degraded
+
+    def _grant(self, path: str, limits: Limits, elsewhere: Collection[str] = ()) -> list[str]:
+        """Grant what v1's controllers can, but for those `elsewhere`."""
         check_path(path)
         degraded: list[str] = []
         for controller, what, apply in (
@@ -91,7 +98,7 @@ class V1:
             ("net_prio", bool(limits.net_priorities), self._set_net_prio),
             ("devices", limits.devices is not None, self._set_devices),
         ):
-            if not what:
+            if not what or controller in elsewhere:
                 continue
             if (hierarchy := self._by_controller.get(controller)) is not None:
                 apply(f"{hierarchy.root}/{path}", limits, degraded)
@@ -101,8 +108,6 @@ class V1:
                 degraded.append(
                     f"the cgroup controller {controller} is not mounted on this host: its limits are not set"
                 )
-        if limits.unified:
-            degraded.append("this host has no cgroup v2 controllers: linux.resources.unified is not set")
         return degraded
 
     def _set_cpu(self, directory: str, limits: Limits, degraded: list[str]) -> None:

@@ -87,10 +87,12 @@ class BindMount(Step):
 
     def apply(self, at: Inside) -> None:
         try:
-            directory = stat.S_ISDIR(os.stat(self.source).st_mode)
+            source = os.open(self.source, os.O_PATH | os.O_CLOEXEC)
         except OSError as error:
             raise KernelError.of("stat", error, self.source) from error
-        mount_fd = m.open_tree(m.AT_FDCWD, self.source, recursive=self.options.recursive)
+        directory = stat.S_ISDIR(os.fstat(source).st_mode)
+        mount_fd = m.open_tree(source, "", recursive=self.options.recursive, what=self.source)
+        os.close(source)
         place = make_directories(at.root, self.destination) if directory else make_file(at.root, self.destination)
         try:
             set_attributes(mount_fd, self.options, self.destination)
