@@ -51,6 +51,7 @@ class Recorder:
         self._queued: deque[Object] = deque()
         self._tasks = Tasks(f"events/{component}")
         self._writing = False
+        self._stamp = 0  # nanoseconds in the last name: two events of one moment need two names
 
     def event(self, about: Object, type: str, reason: str, message: str, *, action: str = "") -> None:
         """Tell that `reason` happened to `about`, an ObjectReference (`objects.object_reference`)."""
@@ -58,10 +59,11 @@ class Recorder:
             return
         now = self._clock.time()
         namespace = about.get("namespace") or "default"
+        self._stamp = max(self._stamp + 1, int(now * 1e9))
         event: Object = {
             "kind": "Event",
             "apiVersion": "v1",
-            "metadata": {"name": _name(about["name"], now), "namespace": namespace},
+            "metadata": {"name": _name(about["name"], self._stamp), "namespace": namespace},
             "involvedObject": about,
             "type": type,
             "reason": reason,
@@ -149,6 +151,6 @@ class Recorder:
         return False
 
 
-def _name(about: str, now: float) -> str:
+def _name(about: str, nanoseconds: int) -> str:
     """`web-0.17f1a2b3c4d5e6f7`: the object's name and the moment in hexadecimal nanoseconds."""
-    return f"{about[: 253 - 17]}.{int(now * 1e9):016x}"
+    return f"{about[: 253 - 17]}.{nanoseconds:016x}"

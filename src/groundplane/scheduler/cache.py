@@ -51,6 +51,11 @@ class Cache:
             self._take(pod.uid, at)
         self._place(pod, node)
 
+    def known(self, uid: str) -> PodInfo | None:
+        """What is counted for a pod that is on a node."""
+        at = self._where.get(uid)
+        return self._known[at].pods[uid] if at is not None else None
+
     def assume(self, pod: PodInfo, node: str) -> None:
         """Count a pod on a node before anyone else knows."""
         self._place(pod, node)

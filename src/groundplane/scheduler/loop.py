@@ -102,7 +102,8 @@ class Scheduler:
             self._pod_gone(new)
         elif node := _node_of(new):
             self.queue.remove(uid)
-            self.cache.put_pod(PodInfo(new), node)
+            known = self.cache.known(uid)
+            self.cache.put_pod(known.follow(new) if known is not None else PodInfo(new), node)
         elif self._is_mine(new):
             if not self.cache.holds(uid):  # assumed: the answer to our binding is on its way
                 self.queue.update(PodInfo(new))
