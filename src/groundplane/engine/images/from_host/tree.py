@@ -94,13 +94,13 @@ class Tree:
         kind = stat.S_IFMT(found.st_mode)
         if kind == stat.S_IFLNK:
             return Node(Kind.SYMLINK, 0o777, int(found.st_mtime), link=os.readlink(path))
-        if found.st_dev in self._kernel_devices:
+        if found.st_dev in self._kernel_devices or f"{path}/".startswith(_KERNEL_PATHS):
             raise FromHostError(
-                f"{path}: it lies in a file system of the kernel; only ordinary files can be in an image"
+                f"{path}: it lies in a file system of the kernel; only files of a disk can be in an image"
             )
+        if self._forbidden and f"{path}/".startswith(self._forbidden):
+            raise FromHostError(f"{path}: this is Groundplane's own state; it cannot be put into an image")
         if kind == stat.S_IFDIR:
-            if any(path == forbidden for forbidden in self._forbidden):
-                raise FromHostError(f"{path}: this is Groundplane's own state; it cannot be put into an image")
             # A directory's own time says when its list of names changed, which is not content: left out.
             return Node(Kind.DIRECTORY, stat.S_IMODE(found.st_mode), source=path)
         if kind == stat.S_IFREG:
