@@ -54,6 +54,7 @@ def _run(words: list[str]) -> int:
     try:
         return Spawner(run_dir, listener, keeper).run()
     finally:
+        os.unlink(f"{run_dir}/spawner.sock")  # whoever waits for our end looks for it; the lock still keeps others away
         os.close(lock)
 
 
