@@ -1,0 +1,123 @@
+"""The OCI runtime's marks: a cold command line and the resident launch, beside runc and crun in the same run.
+
+python -m bench.runtime            (as root; peers that are not installed or refuse this host are left out)
+
+Each round runs everybody once, so that a noisy machine is noisy for all. The bundle is busybox's `true` with the usual
+namespaces and mounts and a cgroup. `launch` is what the resident half does: create and start from a living process,
+with the wait for v1's cgroup attach included.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tests.real.bundles import Box, reap
+
+from groundplane.kernel.cgroups import registry
+from groundplane.kernel.seccomp.tables import load
+from groundplane.oci.runtime_linux import Seccomp
+from groundplane.oci.runtime_reader import Reader
+from groundplane.runtime.seccomp import compile_profile, compiled
+
+ROUNDS = 21
+
+
+def cold(box: Box, program: str) -> Callable[[], None]:
+    words = [program, "--root", str(box.directory / "state"), "run", "bench"]
+
+    def run() -> None:
+        subprocess.run(words, cwd=box.directory, check=True, stdin=subprocess.DEVNULL, capture_output=True)
+
+    return run
+
+
+def resident(box: Box) -> tuple[Callable[[], None], Callable[[], None]]:
+    """A start, and what follows it outside the measurement."""
+    created = []
+
+    def start() -> None:
+        created.append(box.create())
+        created[-1].start()
+
+    def end() -> None:
+        reap(created.pop())
+        box.delete()
+
+    return start, end
+
+
+def measure(works: dict[str, tuple[Callable[[], None], Callable[[], None]]]) -> dict[str, tuple[float, float]]:
+    """Median and 90th percentile in milliseconds, rounds interleaved."""
+    taken: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(ROUNDS):
+        for name, (work, after) in works.items():
+            begin = time.perf_counter()
+            work()
+            taken[name].append((time.perf_counter() - begin) * 1e3)
+            after()
+    return {name: (statistics.median(t), sorted(t)[len(t) * 9 // 10]) for name, t in taken.items()}
+
+
+def works_here(work: Callable[[], None]) -> bool:
+    try:
+        work()
+    except (OSError, subprocess.CalledProcessError):
+        return False
+    return True
+
+
+def nothing() -> None:
+    pass
+
+
+def seccomp() -> None:
+    names = sorted(load("x86_64"))[::2]
+    document = {"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{"names": names, "action": "SCMP_ACT_ALLOW"}]}
+    with tempfile.TemporaryDirectory(prefix="ground-bench-") as cache:
+        compiled(document, cache)
+        begin = time.perf_counter()
+        compiled(document, cache)
+        kept = time.perf_counter() - begin
+    begin = time.perf_counter()
+    compile_profile(Seccomp(Reader(document, "seccomp")))
+    print(
+        f"seccomp: {len(names)} names compiled in {(time.perf_counter() - begin) * 1e3:.2f} ms, kept {kept * 1e3:.2f}"
+    )
+
+
+def main() -> None:
+    directory = Path(tempfile.mkdtemp(prefix="ground-bench-", dir="/tmp"))
+    box = Box(directory)
+    box.process["args"] = ["true"]
+    box.linux["cgroupsPath"] = f"/{box.cgroup}"
+    box.save()
+    ours = str(Path(sys.executable).parent / "ground-runtime")
+    works = {"launch": resident(box), "ground-runtime": (cold(box, ours), nothing)}
+    try:
+        for peer in ("runc", "crun"):
+            if shutil.which(peer) and works_here(cold(box, peer)):
+                works[peer] = (cold(box, peer), nothing)
+        results = measure(works)
+        runc = results.get("runc", (float("nan"),))[0]
+        for name, (median, worst) in results.items():
+            print(f"{name:<15} median {median:6.1f} ms, p90 {worst:6.1f} ms, {median / runc:.2f} x runc")
+        seccomp()
+    finally:
+        groups = registry.detect()
+        groups.remove(box.cgroup)
+        groups.remove(f"ground-test-{os.getpid()}")
+        shutil.rmtree(directory)
+
+
+if __name__ == "__main__":
+    main()
