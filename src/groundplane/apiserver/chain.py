@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from groundplane.apiserver import statuses
+from groundplane.apiserver.access.authorizer import forbidden
 from groundplane.apiserver.access.contract import Attributes
 from groundplane.apiserver.call import Answer, Call
 from groundplane.apiserver.nonresource import NoSuchPage, Pages
@@ -58,6 +59,7 @@ DEPRECATED = {
 
 # These need a name in the path; the others must not have one (`watch` may: the deprecated /watch/… form).
 _OF_ONE = frozenset({"get", "update", "patch", "delete"})
+_RUNNING = frozenset({"exec", "attach", "portforward"})
 
 
 class Handler:
@@ -76,22 +78,29 @@ class Handler:
         return await verb(self._machine, endpoint, call)
 
     def authorize(self, call: Call) -> None:
-        """Raises Forbidden, in the words of k8s.io/apiserver/pkg/endpoints/handlers/responsewriters."""
+        """Raises Forbidden."""
+        self._authorize(call, call.verb)
+        # A websocket is opened with GET, but runs something: whoever may only look may not (Kubernetes ≥1.35,
+        # AuthorizePodWebsocketUpgradeCreatePermission).
+        if call.verb == "get" and call.target.resource == "pods" and call.target.subresource in _RUNNING:
+            self._authorize(call, "create")
+
+    def _authorize(self, call: Call, verb: str) -> None:
         target = call.target
         if not target.is_resource:
-            attributes = Attributes(call.user, call.verb, path=target.path)
+            attributes = Attributes(call.user, verb, path=target.path)
         else:
             name = target.name
             fields: tuple[tuple[str, str, str], ...] = ()
             if not name and (text := call.query.get("fieldSelector")):
                 name, fields = _selected(text)
             attributes = Attributes(
-                call.user, call.verb, target.group, target.version, target.resource, target.subresource,
+                call.user, verb, target.group, target.version, target.resource, target.subresource,
                 target.namespace, name, target.path, fields,
             )  # fmt: skip
         verdict = self._machine.authorizer.authorize(attributes)
         if not verdict.allowed:
-            raise forbidden(attributes, verdict.reason)
+            raise forbidden(attributes, verdict)
 
     def _find(self, call: Call) -> tuple[Endpoint, Verb]:
         target = call.target
@@ -141,18 +150,3 @@ def _selected(text: str) -> tuple[str, tuple[tuple[str, str, str], ...]]:
         return "", ()
     fields = tuple((r.path, "!=" if r.negated else "=", r.value) for r in selector.requirements)
     return selector.required("metadata.name") or "", fields
-
-
-def forbidden(attributes: Attributes, reason: str) -> statuses.StatusError:
-    """Who may not do what, where; and why, where the authorizer says."""
-    user = f'User "{attributes.user.name}"'
-    if not attributes.is_resource:
-        why = f'{user} cannot {attributes.verb} path "{attributes.path}"'
-        return statuses.forbidden("", "", "", f"{why}: {reason}" if reason else why)
-    where = f'in the namespace "{attributes.namespace}"' if attributes.namespace else "at the cluster scope"
-    why = (
-        f'{user} cannot {attributes.verb} resource "{attributes.whole_resource}" in API group '
-        f'"{attributes.group}" {where}'
-    )
-    name = attributes.name
-    return statuses.forbidden(attributes.group, attributes.resource, name, f"{why}: {reason}" if reason else why)

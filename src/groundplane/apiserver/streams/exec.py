@@ -31,6 +31,7 @@ async def exec_(machine: Machine, endpoint: Endpoint, call: Call) -> Answer:
         raise statuses.bad_request(f"pod {call.name} does not have a host assigned")
     if call.upgrade is None:
         raise statuses.bad_request("Upgrade request required")
+    call.upgrade.check()
     streams = await node.exec(
         pod["metadata"]["namespace"], call.name, container, command,
         stdin=stdin, stdout=stdout, stderr=stderr, tty=tty,

@@ -1,4 +1,4 @@
-"""A client's connection becomes streams: websocket channels (v5, v4) pumped to and from a container's process.
+"""A client's connection becomes streams: websocket channels (v5, v4), or SPDY, pumped to and from a process.
 
 client ──websocket──► channels ──► Streams.write, resize, close_stdin
        ◄──────────────────────── Streams.read ◄── the process; its exit code is the last message (channel 3)
@@ -12,6 +12,7 @@ from aiohttp import WSMsgType, web
 
 from groundplane.apiserver import statuses
 from groundplane.apiserver.call import Upgraded
+from groundplane.apiserver.streams import spdy
 from groundplane.apiserver.streams.contract import Streams
 from groundplane.base import jsonyaml
 from groundplane.wire import channels
@@ -30,18 +31,33 @@ class Upgrade:
     def __init__(self, request: web.BaseRequest) -> None:
         self._request = request
 
+    def check(self) -> None:
+        """The connection can be taken over; before anything is started. Raises StatusError."""
+        word = self._request.headers["Upgrade"].lower()
+        if word == "spdy/3.1":
+            spdy.check(self._request)
+        elif word != "websocket":
+            raise statuses.bad_request(f"unable to upgrade: {word} is not spoken here, only websocket and SPDY/3.1")
+
     async def __call__(self, streams: Streams, *, stdin: bool, stdout: bool, stderr: bool, tty: bool) -> Upgraded:
-        if self._request.headers["Upgrade"].lower() != "websocket":
+        """Pump until the process has ended or the client has gone."""
+        try:
+            if self._request.headers["Upgrade"].lower() == "spdy/3.1":
+                flags = {"stdin": stdin, "stdout": stdout, "stderr": stderr, "resize": tty, "error": True}
+                await spdy.serve(self._request, streams, {name for name, wanted_ in flags.items() if wanted_})
+                return Upgraded(web.Response())
+            return Upgraded(await self._websocket(streams))
+        finally:
             await streams.close()
-            raise statuses.bad_request("unable to upgrade: this server speaks websockets (v5.channel.k8s.io) only")
+
+    async def _websocket(self, streams: Streams) -> web.WebSocketResponse:
         socket = web.WebSocketResponse(protocols=(channels.V5, channels.V4), max_msg_size=_LIMIT, heartbeat=30.0)
         await socket.prepare(self._request)
         try:
             await _pump(socket, streams)
         finally:
-            await streams.close()
             await socket.close()
-        return Upgraded(socket)
+        return socket
 
 
 async def _pump(socket: web.WebSocketResponse, streams: Streams) -> None:
