@@ -162,7 +162,7 @@ def create(
         )
     except GroundError as error:
         raise LaunchError(str(error), error.exit_code) from error
-    if cgroup and groups.processes(cgroup):
+    if cgroup and groups.exists(cgroup) and groups.processes(cgroup):
         # Before anything is made, so that the failure does not take another's cgroup away.
         raise LaunchError(f"container's cgroup is not empty: {cgroup} has processes in it")
     descriptors = outside.Descriptors(stdio, keep_fds, gate=Talk(*gate) if gate else None)
@@ -194,13 +194,11 @@ def _create(
     id: str,
     cgroup: str,
 ) -> Created:
-    cgroup_fd = -1
     warnings = plan.warnings
-    if cgroup:
-        groups.create(cgroup)
-        warnings += groups.set(cgroup, limits_of(config.linux.resources))
-        if groups.layout == "v2":
-            cgroup_fd = groups.clone_fd(cgroup)
+    cgroup_fd = -1
+    if cgroup and groups.layout == "v2":
+        warnings += _make_cgroup(groups, cgroup, config)
+        cgroup_fd = groups.clone_fd(cgroup)  # it is born there, which costs nothing
     try:
         child = outside.clone(plan, descriptors, _time_offsets(config), cgroup_fd)
     finally:
@@ -209,12 +207,21 @@ def _create(
     try:
         if plan.clone_flags & CLONE_NEWUSER:
             outside.map_ids(child, config.linux.uid_mappings, config.linux.gid_mappings)
-        outside.attach(child, groups, cgroup if groups.layout != "v2" else "")
+        if cgroup and cgroup_fd < 0:
+            warnings += _make_cgroup(groups, cgroup, config)  # while it mounts its root
+            outside.attach(child, groups, cgroup)
+        else:
+            outside.attach(child, groups, "")
         outside.await_ready(child, config.process or NO_PROCESS, config, id, bundle)
     except BaseException:
         child.end()
         raise
     return Created(child, warnings + child.warnings)
+
+
+def _make_cgroup(groups: Groups, cgroup: str, config: Config) -> list[str]:
+    groups.create(cgroup)
+    return groups.set(cgroup, limits_of(config.linux.resources))
 
 
 def _root(bundle: str, path: str) -> str:
