@@ -12,6 +12,7 @@ from groundplane.base.log import Log
 from groundplane.base.tasks import Tasks
 from groundplane.engine.containers.connection import Connection, close_all
 from groundplane.engine.contract import EngineError
+from groundplane.kernel.processes import start_ticks
 from groundplane.wire.spawner import VERSION, Done, Hello, Message
 
 _log = Log("engine.spawner")
@@ -92,8 +93,12 @@ class Link:
     def _start_spawner(self) -> None:
         if self._child:
             os.waitpid(self._child, os.WNOHANG)  # the former one, which has died
+        argv = self._argv
+        if "--" in argv:  # it would start a daemon: it shall keep us instead
+            at = argv.index("--")
+            argv = [*argv[:at], "--daemon", f"{os.getpid()}:{start_ticks(os.getpid())}", *argv[at:]]
         # posix_spawn, because it does not copy this large process as fork would (vfork inside).
-        self._child = os.posix_spawn(self._argv[0], self._argv, os.environ, setsid=True)
+        self._child = os.posix_spawn(argv[0], argv, os.environ, setsid=True)
         _log.warning("spawner started by the engine", pid=self._child)
 
     def _on_message(self, message: Message, fds: list[int]) -> None:
