@@ -92,29 +92,50 @@ class Watcher:
                 await self._changed.wait()
 
 
+class Cluster:
+    """A running one. `user` is an administrator's client, `watcher` waits for states, `restart` replaces the loops."""
+
+    def __init__(
+        self, clients: identities.Clients, settings: Settings, user: Client, informers: InformerFactory
+    ) -> None:
+        self.user = user
+        self.watcher = Watcher(informers)
+        self._clients = clients
+        self._settings = settings
+        self._loops = self._start()
+
+    def _start(self) -> Loops:
+        loops = Loops(self._clients, CLOCK, facts(self._settings), scheduler=True, controllers=True)
+        loops.start()
+        return loops
+
+    async def restart(self) -> None:
+        """Controllers and scheduler end and begin anew, as after a crash of their process."""
+        await self._loops.stop()
+        self._loops = self._start()
+
+    async def stop(self) -> None:
+        await self._loops.stop()
+
+
 @asynccontextmanager
-async def cluster(root: Path, *, over_tls: bool = False) -> AsyncIterator[tuple[Client, Watcher]]:
-    """A client and a watcher of a cluster with one node; the loops in its process, or over TLS as roles alone are."""
+async def cluster(root: Path, *, over_tls: bool = False) -> AsyncIterator[Cluster]:
+    """A cluster with one node; its loops in the API server's process, or over TLS as roles alone are."""
     settings = Settings(root=str(root), run=str(root / "run"), api_port=_free_port(), node_ip="127.0.0.1")
     store = await open_store("memory:")
     server = await apiserver.start(settings, store, host="127.0.0.1")
     clients = identities.local(server)
     remote = Client(HttpsTransport(kubeconfig.load(server.kubeconfig), CLOCK))
-    loops = Loops(
-        (lambda user, agent: remote) if over_tls else clients, CLOCK, facts(settings), scheduler=True, controllers=True
-    )
-    loops.start()
     user = clients(identities.ADMIN, "test")
     informers = InformerFactory(user, CLOCK)
-    kubelet = ScriptedNode(user, informers, "n1")
-    watcher = Watcher(informers)
-    await kubelet.join()
+    found = Cluster((lambda user, agent: remote) if over_tls else clients, settings, user, informers)
+    await ScriptedNode(user, informers, "n1").join()
     informers.start()
     try:
-        yield user, watcher
+        yield found
     finally:
         await informers.stop()
-        await loops.stop()
+        await found.stop()
         await remote.close()
         await server.stop()
         await store.close()

@@ -34,7 +34,8 @@ def kubectl_of(root: Path) -> Kubectl:
 
 def test_rollouts_as_people_do_them(run, state_root: Path) -> None:
     async def work() -> None:
-        async with cluster(state_root, over_tls=True) as (_, watcher):
+        async with cluster(state_root, over_tls=True) as found:
+            watcher = found.watcher
             kubectl = kubectl_of(state_root)
             accounts, pods = watcher.cache(SERVICE_ACCOUNTS), watcher.cache(PODS)
             await watcher.until(lambda: accounts.cache.get("default", "default") is not None)

@@ -12,10 +12,23 @@ from pathlib import Path
 
 from tests.fakes.kubeletless import cluster
 
+from groundplane.client.client import Client
 from groundplane.client.contract import ApiError, Object
 from groundplane.client.informer import Informer
-from groundplane.client.objects import is_deleting, labels_of, replace_in
-from groundplane.client.resources import CONFIG_MAPS, DEPLOYMENTS, ENDPOINT_SLICES, NAMESPACES, PODS, REPLICA_SETS
+from groundplane.client.objects import is_deleting, labels_of, name_of, namespace_of, replace_in, version_of
+from groundplane.client.resources import (
+    CLUSTER_ROLES,
+    CONFIG_MAPS,
+    DEPLOYMENTS,
+    ENDPOINT_SLICES,
+    ENDPOINTS,
+    EVENTS,
+    NAMESPACES,
+    NODES,
+    PODS,
+    REPLICA_SETS,
+    SERVICE_ACCOUNTS,
+)
 
 
 def deployment(replicas: int, image: str, namespace: str) -> Object:
@@ -45,7 +58,8 @@ def available(informer: Informer, namespace: str, generation: int = 1) -> int:
 
 def test_a_deployment_from_create_to_namespace_gone(run, state_root: Path) -> None:
     async def work() -> None:
-        async with cluster(state_root) as (user, watcher):
+        async with cluster(state_root) as found:
+            user, watcher = found.user, found.watcher
             pods, sets, webs = watcher.cache(PODS), watcher.cache(REPLICA_SETS), watcher.cache(DEPLOYMENTS)
             slices, maps, spaces = watcher.cache(ENDPOINT_SLICES), watcher.cache(CONFIG_MAPS), watcher.cache(NAMESPACES)
             await user.namespaces.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}})
@@ -100,7 +114,8 @@ def test_a_deployment_from_create_to_namespace_gone(run, state_root: Path) -> No
 
 def test_a_pod_too_large_says_why_and_fits_a_new_node(run, state_root: Path) -> None:
     async def work() -> None:
-        async with cluster(state_root) as (user, watcher):
+        async with cluster(state_root) as found:
+            user, watcher = found.user, found.watcher
             pods = watcher.cache(PODS)
             container = {"name": "c", "image": "web", "resources": {"requests": {"cpu": "100"}}}
             body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "big"}, "spec": {"containers": [container]}}
@@ -135,3 +150,42 @@ def test_a_pod_too_large_says_why_and_fits_a_new_node(run, state_root: Path) -> 
             await watcher.until(lambda: (pods.cache.get("big", "default") or {})["spec"].get("nodeName") == "n2")
 
     run(work())
+
+
+def test_a_restart_of_all_loops_changes_nothing(run, state_root: Path) -> None:
+    async def work() -> None:
+        async with cluster(state_root) as found:
+            user, watcher = found.user, found.watcher
+            webs, accounts = watcher.cache(DEPLOYMENTS), watcher.cache(SERVICE_ACCOUNTS)
+            await watcher.until(lambda: accounts.cache.get("default", "default") is not None)
+            service = {"selector": {"app": "web"}, "ports": [{"port": 80}]}
+            meta = {"name": "web", "namespace": "default"}
+            await user.services.create({"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": service})
+            await user.deployments.create(deployment(5, "web:1", "default"))
+            await watcher.until(lambda: available(webs, "default") == 5)
+            await quiet(user)
+            before = await versions(user)
+            await found.restart()
+            await quiet(user)
+            assert await versions(user) == before
+            await user.deployments.patch("web", {"spec": {"replicas": 7}}, "default")
+            await watcher.until(lambda: available(webs, "default", generation=2) == 7)
+
+    run(work())
+
+
+async def versions(user: Client) -> dict[str, str]:
+    """Everything but leases by its version."""
+    kinds = (PODS, REPLICA_SETS, DEPLOYMENTS, ENDPOINT_SLICES, ENDPOINTS, CONFIG_MAPS, NODES, NAMESPACES, CLUSTER_ROLES)
+    found = {}
+    for kind in (*kinds, SERVICE_ACCOUNTS, EVENTS):
+        items, _ = await user.of(kind).list_all()
+        found |= {f"{kind.plural}/{namespace_of(o)}/{name_of(o)}": version_of(o) for o in items}
+    return found
+
+
+async def quiet(user: Client) -> None:
+    """Return once nothing has changed for half a second."""
+    last: dict[str, str] = {}
+    while last != (last := await versions(user)):
+        await asyncio.sleep(0.5)
