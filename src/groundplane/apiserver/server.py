@@ -30,6 +30,7 @@ from groundplane.apiserver.nonresource import Pages
 from groundplane.apiserver.openapi.pages import OpenApi
 from groundplane.apiserver.services.allocator import ServiceAllocator
 from groundplane.apiserver.streams.contract import NodeDialer
+from groundplane.apiserver.streams.dialer import TlsDialer
 from groundplane.apiserver.upkeep import Upkeep
 from groundplane.apiserver.verbs.body import LIMIT
 from groundplane.base.clock import Clock, SystemClock
@@ -66,7 +67,7 @@ class ApiServer:
         return LocalTransport(self._desk, user, agent)
 
     def reach_nodes(self, dialer: NodeDialer) -> None:
-        """How to reach nodes for logs and exec; until then those calls are refused."""
+        """Another way to nodes than over TLS, for logs and exec: the node of this process."""
         self.machine.nodes = dialer
 
     async def listen(self, host: str, port: int, names: Sequence[str], authenticator: Any) -> None:
@@ -100,7 +101,7 @@ async def start(
 ) -> ApiServer:
     """A server over `store`, listening on `settings.api_port`, with `ROOT/admin.kubeconfig` written.
 
-    Nodes are not reachable until `reach_nodes`. Raises ListenError, PkiError, TlsError, StoreError.
+    Raises ListenError, PkiError, TlsError, StoreError.
     """
     clock = clock or SystemClock()
     os.makedirs(settings.root, exist_ok=True)
@@ -115,6 +116,7 @@ async def start(
     await delivery.deliver(machine, address)
     pages = Pages(machine, Discovery(machine.registry, f"{address}:{settings.api_port}"), OpenApi(machine.registry))
     _issuer_pages(pages, access.tokens)
+    machine.nodes = TlsDialer(pki)
     server = ApiServer(settings, machine, Desk(machine, Handler(machine, pages)), pki)
     names = api_server_names(os.uname().nodename, settings.node_ip, services.first_ip, settings.cluster_domain)
     try:
