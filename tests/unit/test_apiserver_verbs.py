@@ -1,0 +1,228 @@
+"""The generic verbs over a memory store: what is kept, refused, and told to watchers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import aclosing
+from typing import Any
+
+from tests.fakes.machine import Bench, bench
+
+from groundplane.client.contract import APPLY_PATCH, MERGE_PATCH, ApiError, WatchEvent
+
+MAPS = "/api/v1/namespaces/default/configmaps"
+PODS = "/api/v1/namespaces/default/pods"
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(work, 20))
+
+
+def config(name: str, **labels: str) -> dict[str, Any]:
+    return {"metadata": {"name": name, "labels": labels}, "data": {"k": "v"}}
+
+
+def pod(name: str = "p", **spec: Any) -> dict[str, Any]:
+    containers = [{"name": "c", "image": "x"}]
+    return {
+        "metadata": {"name": name},
+        "spec": {"containers": containers, "automountServiceAccountToken": False, **spec},
+    }
+
+
+async def events(b: Bench, path: str, count: int, **query: str) -> list[tuple[str, str]]:
+    """The next `count` events as (type, name)."""
+    found: list[tuple[str, str]] = []
+    stream: AsyncIterator[WatchEvent] = b.transport.watch(path, query)
+    async with aclosing(stream):  # type: ignore[type-var]
+        async for event in stream:
+            found.append((event.type, event.object["metadata"].get("name", "")))
+            if len(found) == count:
+                break
+    return found
+
+
+def test_an_unchanged_update_writes_nothing() -> None:
+    async def work() -> None:
+        async with bench() as b:
+            made = await b.ok("POST", MAPS, config("a"))
+            before = b.store.revision
+            again = await b.ok("PUT", f"{MAPS}/a", made)
+            assert again["metadata"]["resourceVersion"] == made["metadata"]["resourceVersion"]
+            assert b.store.revision == before
+
+    run(work())
+
+
+def test_writes_that_race_are_all_kept() -> None:
+    async def work() -> None:
+        async with bench() as b:
+            await b.ok("POST", MAPS, config("a"))
+            patches = [{"data": {f"k{i}": str(i)}} for i in range(20)]
+            await asyncio.gather(*(b.ok("PATCH", f"{MAPS}/a", p, MERGE_PATCH) for p in patches))
+            data = (await b.ok("GET", f"{MAPS}/a"))["data"]
+            assert {f"k{i}" for i in range(20)} <= set(data)
+
+    run(work())
+
+
+def test_a_stored_object_is_never_changed_in_place() -> None:
+    async def work() -> None:
+        async with bench() as b:
+            first = await b.ok("POST", MAPS, config("a", x="1"))
+            kept = repr(first)
+            await b.ok("PATCH", f"{MAPS}/a", {"metadata": {"labels": {"x": "2"}}, "data": {"k": "w"}}, MERGE_PATCH)
+            body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"z": "1"}}
+            await b.ok("PATCH", f"{MAPS}/a", body, APPLY_PATCH, fieldManager="me")
+            assert repr(first) == kept
+
+    run(work())
+
+
+def test_pages_show_one_moment() -> None:
+    async def work() -> None:
+        async with bench() as b:
+            for name in "abcde":
+                await b.ok("POST", MAPS, config(name))
+            first = await b.ok("GET", MAPS, limit="2")
+            await b.ok("POST", MAPS, config("bb"))
+            await b.ok("DELETE", f"{MAPS}/d")
+            rest = await b.ok("GET", MAPS, limit="10", **{"continue": first["metadata"]["continue"]})
+            names = [i["metadata"]["name"] for i in [*first["items"], *rest["items"]]]
+            assert names == list("abcde")
+            assert first["metadata"]["remainingItemCount"] == 3
+            assert rest["metadata"]["resourceVersion"] == first["metadata"]["resourceVersion"]
+            exact = await b.ok(
+                "GET", MAPS, resourceVersion=first["metadata"]["resourceVersion"], resourceVersionMatch="Exact"
+            )
+            assert [i["metadata"]["name"] for i in exact["items"]] == list("abcde")
+
+    run(work())
+
+
+def test_a_page_whose_history_is_gone() -> None:
+    async def work() -> None:
+        async with bench() as b:
+            for name in "abc":
+                await b.ok("POST", MAPS, config(name))
+            first = await b.ok("GET", MAPS, limit="1")
+            await b.ok("POST", MAPS, config("d"))
+            await b.store.compact(b.store.revision)
+            gone = await b.refused("GET", MAPS, limit="1", **{"continue": first["metadata"]["continue"]})
+            assert (gone["code"], gone["reason"]) == (410, "Expired")
+            inconsistent = await b.ok("GET", MAPS, **{"continue": gone["metadata"]["continue"]})
+            assert [i["metadata"]["name"] for i in inconsistent["items"]] == list("bcd")
+
+    run(work())
+
+
+def test_a_watch_with_a_selector_sees_objects_come_and_go() -> None:
+    async def work() -> None:
+        async with bench() as b:
+            await b.ok("POST", MAPS, config("a", on="1"))
+            since = (await b.ok("GET", MAPS))["metadata"]["resourceVersion"]
+            await b.ok("POST", MAPS, config("b"))
+            await b.ok("PATCH", f"{MAPS}/b", {"metadata": {"labels": {"on": "1"}}}, MERGE_PATCH)
+            await b.ok("PATCH", f"{MAPS}/a", {"data": {"k": "2"}}, MERGE_PATCH)
+            await b.ok("PATCH", f"{MAPS}/a", {"metadata": {"labels": None}}, MERGE_PATCH)
+            await b.ok("DELETE", f"{MAPS}/b")
+            seen = await events(b, MAPS, 4, resourceVersion=since, labelSelector="on=1")
+            assert seen == [("ADDED", "b"), ("MODIFIED", "a"), ("DELETED", "a"), ("DELETED", "b")]
+
+    run(work())
+
+
+def test_watches_from_the_start_and_streamed_lists() -> None:
+    async def work() -> None:
+        async with bench() as b:
+            await b.ok("POST", MAPS, config("a"))
+            assert await events(b, MAPS, 1) == [("ADDED", "a")]
+            streamed = await events(
+                b, MAPS, 2, sendInitialEvents="true", resourceVersionMatch="NotOlderThan", allowWatchBookmarks="true"
+            )
+            assert streamed == [("ADDED", "a"), ("BOOKMARK", "")]
+
+    run(work())
+
+
+def test_a_watch_from_before_the_history() -> None:
+    async def work() -> None:
+        async with bench() as b, bench(b.store) as late:  # the second server's history begins now
+            stream = late.transport.watch(MAPS, {"resourceVersion": "1"})
+            async with aclosing(stream):
+                event = await anext(stream)
+            assert event.type == "ERROR"
+            assert (event.object["code"], event.object["reason"]) == (410, "Expired")
+
+    run(work())
+
+
+def test_a_pod_is_stamped_and_waits_for_its_node() -> None:
+    async def work() -> None:
+        async with bench() as b:
+            await b.ok("POST", PODS, pod(nodeName="n"))
+            going = await b.ok("DELETE", f"{PODS}/p")
+            assert going["metadata"]["deletionGracePeriodSeconds"] == 30
+            await b.ok("DELETE", f"{PODS}/p", gracePeriodSeconds="60")  # never longer
+            assert (await b.ok("GET", f"{PODS}/p"))["metadata"]["deletionGracePeriodSeconds"] == 30
+            await b.ok("DELETE", f"{PODS}/p", gracePeriodSeconds="0")
+            assert (await b.refused("GET", f"{PODS}/p"))["reason"] == "NotFound"
+
+    run(work())
+
+
+def test_finalizers_hold_and_release() -> None:
+    async def work() -> None:
+        async with bench() as b:
+            await b.ok("POST", MAPS, {"metadata": {"name": "f", "finalizers": ["x.example/f"]}})
+            await b.ok("DELETE", f"{MAPS}/f", propagationPolicy="Orphan")
+            held = await b.ok("GET", f"{MAPS}/f")
+            assert held["metadata"]["finalizers"] == ["x.example/f", "orphan"]
+            added = {"metadata": {"finalizers": ["x.example/f", "y.example/g"]}}
+            assert (await b.refused("PATCH", f"{MAPS}/f", added, MERGE_PATCH))["code"] == 422
+            await b.ok("PATCH", f"{MAPS}/f", {"metadata": {"finalizers": None}}, MERGE_PATCH)
+            assert (await b.refused("GET", f"{MAPS}/f"))["code"] == 404
+
+    run(work())
+
+
+def test_a_refused_watch_raises() -> None:
+    async def work() -> None:
+        async with bench() as b:
+            stream = b.transport.watch(MAPS, {"labelSelector": "a b"})
+            try:
+                await anext(stream)
+            except ApiError as error:
+                assert error.code == 400
+            else:
+                raise AssertionError("a selector that does not parse was accepted")
+
+    run(work())
+
+
+def test_a_generated_name_and_a_dry_run() -> None:
+    async def work() -> None:
+        async with bench() as b:
+            made = await b.ok("POST", MAPS, {"metadata": {"generateName": "g-"}})
+            assert made["metadata"]["name"].startswith("g-") and len(made["metadata"]["name"]) == 7
+            before = b.store.revision
+            await b.ok("POST", MAPS, config("dry"), dryRun="All")
+            await b.ok("DELETE", f"{MAPS}/{made['metadata']['name']}", dryRun="All")
+            assert b.store.revision == before
+
+    run(work())
+
+
+def test_one_event_seen_in_two_groups() -> None:
+    async def work() -> None:
+        async with bench() as b:
+            about = {"kind": "Pod", "namespace": "default", "name": "p"}
+            old = {"metadata": {"name": "e"}, "involvedObject": about, "reason": "R", "message": "M", "type": "Normal"}
+            await b.ok("POST", "/api/v1/namespaces/default/events", old)
+            new = await b.ok("GET", "/apis/events.k8s.io/v1/namespaces/default/events/e")
+            assert (new["apiVersion"], new["regarding"]["name"], new["note"]) == ("events.k8s.io/v1", "p", "M")
+            listed = await b.ok("GET", "/apis/events.k8s.io/v1/events")
+            assert listed["items"][0]["note"] == "M"
+
+    run(work())
