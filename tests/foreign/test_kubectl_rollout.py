@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from tests.fakes.kubeletless import cluster
+from tests.fakes.kubeletless import Watcher, cluster
 
+from groundplane.client.informer import Informer
 from groundplane.client.resources import PODS, SERVICE_ACCOUNTS
 
 pytestmark = pytest.mark.needs("kubectl")
@@ -32,62 +34,88 @@ def kubectl_of(root: Path) -> Kubectl:
     return call
 
 
-def test_rollouts_as_people_do_them(run, state_root: Path) -> None:
-    async def work() -> None:
-        async with cluster(state_root, over_tls=True) as found:
-            watcher = found.watcher
-            kubectl = kubectl_of(state_root)
-            accounts, pods = watcher.cache(SERVICE_ACCOUNTS), watcher.cache(PODS)
-            await watcher.until(lambda: accounts.cache.get("default", "default") is not None)
+@asynccontextmanager
+async def ready(root: Path) -> AsyncIterator[tuple[Kubectl, Informer, Watcher]]:
+    """kubectl, the pods as an informer shows them, and a watcher, of a cluster that takes pods."""
+    async with cluster(root, over_tls=True) as found:
+        watcher = found.watcher
+        accounts, pods = watcher.cache(SERVICE_ACCOUNTS), watcher.cache(PODS)
+        await watcher.until(lambda: accounts.cache.get("default", "default") is not None)
+        yield kubectl_of(root), pods, watcher
 
+
+async def rolled_out(kubectl: Kubectl, name: str = "web") -> None:
+    status = await kubectl("rollout", "status", f"deployment/{name}", "--timeout=30s")
+    assert "successfully rolled out" in status
+
+
+async def images(kubectl: Kubectl) -> list[str]:
+    return (await kubectl("get", "pods", "-o", "jsonpath={.items[*].spec.containers[0].image}")).split()
+
+
+async def revisions(kubectl: Kubectl) -> list[str]:
+    history = await kubectl("rollout", "history", "deployment/web")
+    return [line.split()[0] for line in history.splitlines()[2:] if line.strip()]
+
+
+def test_create_update_and_undo(run, state_root: Path) -> None:
+    async def work() -> None:
+        async with ready(state_root) as (kubectl, _, _):
             await kubectl("create", "deployment", "web", "--image=web:1", "--replicas=3")
-            assert "successfully rolled out" in await kubectl("rollout", "status", "deployment/web", "--timeout=30s")
+            await rolled_out(kubectl)
             await kubectl("expose", "deployment", "web", "--port=80")
             await kubectl("wait", "pod", "-l", "app=web", "--for=condition=Ready", "--timeout=30s")
-
             await kubectl("set", "image", "deployment/web", "web=web:2")
-            await kubectl("rollout", "status", "deployment/web", "--timeout=30s")
-            history = await kubectl("rollout", "history", "deployment/web")
-            assert [line.split()[0] for line in history.splitlines()[2:] if line.strip()] == ["1", "2"]
+            await rolled_out(kubectl)
+            assert await revisions(kubectl) == ["1", "2"]
             assert "web:1" in await kubectl("rollout", "history", "deployment/web", "--revision=1")
-
             await kubectl("rollout", "undo", "deployment/web")
-            await kubectl("rollout", "status", "deployment/web", "--timeout=30s")
-            image = "jsonpath={.items[*].spec.containers[0].image}"
-            assert await kubectl("get", "pods", "-o", image) == "web:1 web:1 web:1"
-            history = await kubectl("rollout", "history", "deployment/web")
-            assert [line.split()[0] for line in history.splitlines()[2:] if line.strip()] == ["2", "3"]
+            await rolled_out(kubectl)
+            assert await images(kubectl) == ["web:1"] * 3
+            assert await revisions(kubectl) == ["2", "3"]
+            described = await kubectl("describe", "deployment", "web")
+            assert "NewReplicaSet:   web-" in described
+            assert "ScalingReplicaSet" in described
+            ready_words = "jsonpath={.items[*].endpoints[*].conditions.ready}"
+            assert (await kubectl("get", "endpointslices", "-o", ready_words)).split().count("true") >= 3
+            events = await kubectl("get", "events", "--field-selector", "reason=Scheduled")
+            assert "Successfully assigned default/web-" in events
 
+    run(work())
+
+
+def test_pause_scale_resume_and_restart(run, state_root: Path) -> None:
+    async def work() -> None:
+        async with ready(state_root) as (kubectl, _, _):
+            await kubectl("create", "deployment", "web", "--image=web:1", "--replicas=3")
+            await rolled_out(kubectl)
             await kubectl("rollout", "pause", "deployment/web")
             await kubectl("set", "image", "deployment/web", "web=web:3")
             await kubectl("scale", "deployment/web", "--replicas=5")
             await kubectl("wait", "deployment/web", "--for=jsonpath={.status.readyReplicas}=5", "--timeout=30s")
-            assert await kubectl("get", "pods", "-o", image) == " ".join(["web:1"] * 5)
+            assert await images(kubectl) == ["web:1"] * 5
             await kubectl("rollout", "resume", "deployment/web")
-            await kubectl("rollout", "status", "deployment/web", "--timeout=30s")
-            assert await kubectl("get", "pods", "-o", image) == " ".join(["web:3"] * 5)
+            await rolled_out(kubectl)
+            assert await images(kubectl) == ["web:3"] * 5
             await kubectl("rollout", "restart", "deployment/web")
-            await kubectl("rollout", "status", "deployment/web", "--timeout=30s")
+            await rolled_out(kubectl)
 
-            described = await kubectl("describe", "deployment", "web")
-            assert "NewReplicaSet:   web-" in described
-            assert "ScalingReplicaSet" in described
-            endpoints = await kubectl(
-                "get", "endpointslices", "-o", "jsonpath={.items[*].endpoints[*].conditions.ready}"
-            )
-            assert endpoints.split().count("true") >= 5
-            event = await kubectl("get", "events", "--field-selector", "reason=Scheduled")
-            assert "Successfully assigned default/web-" in event
+    run(work())
 
+
+def test_deletion_cascades_as_asked(run, state_root: Path) -> None:
+    async def work() -> None:
+        async with ready(state_root) as (kubectl, pods, watcher):
+            await kubectl("create", "deployment", "web", "--image=web:1", "--replicas=3")
+            await rolled_out(kubectl)
             await kubectl("delete", "deployment", "web", "--cascade=foreground", "--timeout=30s")
             assert not pods.cache.list("default")
             await kubectl("create", "deployment", "left", "--image=web:1")
-            await kubectl("rollout", "status", "deployment/left", "--timeout=30s")
+            await rolled_out(kubectl, "left")
             await kubectl("delete", "deployment", "left", "--cascade=orphan", "--timeout=30s")
             assert (await kubectl("get", "replicasets", "-o", "name")).startswith("replicaset.apps/left-")
             await kubectl("delete", "replicaset", "--all", "--timeout=30s")
             await watcher.until(lambda: not pods.cache.list("default"))
-
             await kubectl("create", "namespace", "shop")
             await kubectl("-n", "shop", "create", "deployment", "web", "--image=web:1", "--replicas=4")
             await kubectl("delete", "namespace", "shop", "--timeout=30s")

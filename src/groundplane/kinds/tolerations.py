@@ -1,4 +1,4 @@
-"""Taints and tolerations, as scheduler, node and node controllers must agree on (k8s.io/component-helpers/scheduling)."""
+"""Taints and tolerations, as scheduler, node and controllers must agree on (k8s.io/component-helpers/scheduling)."""
 
 from __future__ import annotations
 
