@@ -226,3 +226,13 @@ def test_one_event_seen_in_two_groups() -> None:
             assert listed["items"][0]["note"] == "M"
 
     run(work())
+
+
+def test_across_namespaces_there_is_only_looking() -> None:
+    async def work() -> None:
+        async with bench() as b:
+            assert (await b.ok("GET", "/api/v1/configmaps"))["kind"] == "ConfigMapList"
+            for method, path in (("POST", "/api/v1/configmaps"), ("DELETE", "/api/v1/configmaps"), ("PUT", MAPS)):
+                assert (await b.refused(method, path, config("a")))["reason"] == "MethodNotAllowed"
+
+    run(work())

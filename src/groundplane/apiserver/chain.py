@@ -123,7 +123,6 @@ def _fits(endpoint: Endpoint, target: Target) -> bool:
         return False
     if not endpoint.resource.namespaced:
         return not target.namespace or target.resource == "namespaces"
-    # Without a namespace a namespaced resource can be listed, watched and created (the body names the namespace).
     return bool(target.namespace) or not target.name or target.verb == "watch"
 
 
@@ -138,6 +137,8 @@ def _verb(endpoint: Endpoint, target: Target, word: str) -> Verb | None:
         return found if found is not None and (word in offered or word in ("create", "get")) else None
     if word not in resource.verbs or (word != "watch" and bool(target.name) != (word in _OF_ONE)):
         return None
+    if resource.namespaced and not target.namespace and word not in ("list", "watch"):
+        return None  # across namespaces there is only looking
     virtual = VIRTUAL_VERBS.get((resource.group, resource.plural))
     return virtual.get(word) if virtual is not None else VERBS[word]
 

@@ -108,8 +108,7 @@ class HttpEdge:
         if isinstance(answer, Watch):
             return await self._watch(request, call, answer)
         if isinstance(answer, Text):
-            headers = {**_HEADERS, "Content-Type": answer.content_type, **answer.headers}
-            return web.Response(body=answer.body, status=answer.code, headers=headers)
+            return _text(request, answer)
         if isinstance(answer, Upgraded):
             response: web.StreamResponse = answer.response
             return response
@@ -207,6 +206,15 @@ def _lenient_form(call: Call) -> Form:
 
 def _sent(request: web.BaseRequest, call: Call, obj: dict[str, Any], form: Form, code: int) -> web.Response:
     return _bytes(request, call, render.encode(obj, form), form, code, None)
+
+
+def _text(request: web.BaseRequest, answer: Text) -> web.Response:
+    """A page; 304 where the client has it already (discovery and OpenAPI documents carry an ETag)."""
+    headers = {**_HEADERS, "Content-Type": answer.content_type, **answer.headers}
+    tag = answer.headers.get("ETag")
+    if tag and tag in request.headers.get("If-None-Match", ""):
+        return web.Response(status=304, headers={k: v for k, v in headers.items() if k != "Content-Type"})
+    return web.Response(body=answer.body, status=answer.code, headers=headers)
 
 
 def _bytes(
