@@ -32,7 +32,9 @@ class Podman:
         self.directory = directory
         self.parent = f"ground-test-podman-{os.getpid()}"
         runtime = directory / "ground-runtime"
-        runtime.write_text(f'#!/bin/sh\nexec {sys.executable} -m groundplane.runtime.main "$@"\n')
+        runtime.write_text(
+            f'#!/bin/sh\nexec {sys.executable} -m groundplane.runtime.main --root {directory}/state "$@"\n'
+        )
         runtime.chmod(0o755)
         (directory / "containers.conf").write_text(CONFIG)
         self._words = ["podman", "--root", f"{directory}/root", "--runroot", f"{directory}/run"]
