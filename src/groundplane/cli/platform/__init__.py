@@ -1,0 +1,1 @@
+"""The platform's verbs: up, down, status, kubeconfig, doctor, and each role alone."""

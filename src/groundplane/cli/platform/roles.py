@@ -1,0 +1,74 @@
+"""`ground apiserver`, `controllers`, `scheduler`, `node`: one role in the foreground, as a process of its own."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+
+from groundplane.base.errors import UsageError
+from groundplane.cli.options import Command, number, text
+from groundplane.cli.place import Place
+
+_KUBECONFIG = text("kubeconfig", "", "file", "The cluster to serve, and as whom")
+APISERVER = Command(
+    "apiserver",
+    "--root DIR [OPTIONS]",
+    "Run a Kubernetes API server alone; writes DIR/admin.kubeconfig once it answers.",
+    (
+        text("root", "", "dir", "Directory of certificates, kubeconfig and store"),
+        number("port", "", "Port of the API", 6443),
+        text("host", "", "address", "Address to listen on", "0.0.0.0"),
+        text("store", "", "url", "memory: or sqlite:/path (sqlite below the root)"),
+        text("service-cidr", "", "cidr", "Addresses of Services (10.96.0.0/16)"),
+    ),
+    maximum=0,
+)
+CONTROLLERS = Command("controllers", "--kubeconfig FILE", "Run the controllers alone.", (_KUBECONFIG,), maximum=0)
+SCHEDULER = Command("scheduler", "--kubeconfig FILE", "Run the scheduler alone.", (_KUBECONFIG,), maximum=0)
+
+
+def apiserver(args: list[str], place: Place) -> int:
+    parsed = APISERVER.parse(args)
+    if parsed is None:
+        return 0
+    from groundplane.base import log
+    from groundplane.daemon import alone
+
+    root = parsed.text("root")
+    if not root:
+        raise UsageError("apiserver: --root DIR is needed: certificates, kubeconfig and store go there")
+    settings = replace(place.settings(), root=root, api_port=parsed.number("port") or 0)
+    if parsed.text("service-cidr"):
+        settings = replace(settings, service_cidr=parsed.text("service-cidr"))
+    log.configure(settings.log_level)
+    store = parsed.text("store") or f"sqlite:{root}/store/cluster.db"
+    alone.run_apiserver(settings, store, parsed.text("host"), _ready)
+    return 0
+
+
+def _ready(words: str) -> None:
+    sys.stdout.write(f"API server ready: {words}\n")
+    sys.stdout.flush()
+
+
+def controllers(args: list[str], place: Place) -> int:
+    return _loops(CONTROLLERS, args, place, scheduler=False)
+
+
+def scheduler(args: list[str], place: Place) -> int:
+    return _loops(SCHEDULER, args, place, scheduler=True)
+
+
+def _loops(command: Command, args: list[str], place: Place, *, scheduler: bool) -> int:
+    parsed = command.parse(args)
+    if parsed is None:
+        return 0
+    from groundplane.base import log
+    from groundplane.daemon import alone
+
+    if not parsed.text("kubeconfig"):
+        raise UsageError(f"{command.name}: --kubeconfig FILE is needed")
+    settings = place.settings()
+    log.configure(settings.log_level)
+    alone.run_loops(settings, parsed.text("kubeconfig"), scheduler=scheduler, controllers=not scheduler)
+    return 0

@@ -1,0 +1,7 @@
+"""`ground scheduler`."""
+
+from __future__ import annotations
+
+from groundplane.cli.platform.roles import scheduler as run
+
+__all__ = ["run"]

@@ -1,0 +1,67 @@
+"""Leaving this host: wait until daemon and spawner have ended, then remove what they kept.
+
+Nothing is removed below a mount that is still there: that would reach into somebody else's files.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import time
+
+from groundplane.base.errors import GroundError
+from groundplane.base.settings import Settings
+
+_END_SECONDS = 30.0
+
+
+class LeavingError(GroundError):
+    """Something is still in use; the sentence says what. What was removed so far was ours."""
+
+
+def needs_daemon(settings: Settings) -> bool:
+    """Whether containers, sandboxes or a pod network may be left that only a daemon can take away."""
+    for name in ("containers", "sandboxes", "networks"):
+        folder = os.path.join(settings.root, name)
+        if os.path.isdir(folder) and os.listdir(folder):
+            return True
+    return False
+
+
+def await_end(settings: Settings) -> None:
+    """Return once nobody owns the root and the spawner's socket is gone. Raises LeavingError."""
+    deadline = time.monotonic() + _END_SECONDS
+    while True:
+        if not _owned(settings) and not os.path.exists(settings.spawner_socket):
+            return
+        if time.monotonic() > deadline:
+            raise LeavingError(f"the daemon of {settings.root} has not ended after {_END_SECONDS:.0f} s; see its log")
+        time.sleep(0.01)
+
+
+def _owned(settings: Settings) -> bool:
+    try:
+        fd = os.open(os.path.join(settings.root, "owner.lock"), os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
+def purge(settings: Settings) -> None:
+    """Remove root and run directories. Raises LeavingError where something is still mounted below them."""
+    roots = [os.path.realpath(path) for path in (settings.root, settings.run)]
+    with open("/proc/self/mountinfo") as table:
+        points = [line.split(" ", 5)[4] for line in table]
+    for point in points:
+        if any(point == root or point.startswith(root + "/") for root in roots):
+            raise LeavingError(f"{point} is still mounted; `umount {point}`, then run `ground down --purge` again")
+    for root in roots:
+        if os.path.isdir(root):
+            shutil.rmtree(root)
