@@ -13,7 +13,6 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from typing import Any
 
 from groundplane.base.clock import Clock, rfc3339
-from groundplane.base.ids import name_suffix, uuid4
 from groundplane.client.contract import (
     JSON_PATCH,
     STRATEGIC_PATCH,
@@ -99,9 +98,7 @@ class FakeCluster:
         where = _Path(request.path)
         table = self._store.setdefault(where.kind, {})
         key = (where.namespace, where.name)
-        if request.method == "POST":
-            if where.subresource == "binding":
-                return self._bind(table, key, request.body)
+        if request.method == "POST" and not where.name:
             return self._create(where, table, request.body)
         if request.method == "GET" and not where.name:
             return self._list(where, table, request.query)
@@ -118,6 +115,8 @@ class FakeCluster:
         match request.method:
             case "GET":
                 return old
+            case "POST" if where.subresource == "binding":
+                return self._bind(table, key, request.body)
             case "PUT":
                 return self._update(where, table, key, request.body)
             case "PATCH":
@@ -135,13 +134,13 @@ class FakeCluster:
     def _create(self, where: _Path, table: dict[tuple[str, str], Object], body: Object) -> Object:
         meta = dict(body.get("metadata") or {})
         if not meta.get("name"):
-            meta["name"] = meta["generateName"] + name_suffix()
+            meta["name"] = f"{meta['generateName']}{self._revision:05}"  # not random: a failure can be run again
         key = (where.namespace, meta["name"])
         if key in table:
             raise ApiError(_status(409, "AlreadyExists", f'{where.plural} "{meta["name"]}" already exists'))
         if where.namespace:
             meta["namespace"] = where.namespace
-        meta |= {"uid": uuid4(), "creationTimestamp": rfc3339(self._clock.time()), "generation": 1}
+        meta |= {"uid": f"uid-{self._revision}", "creationTimestamp": rfc3339(self._clock.time()), "generation": 1}
         return self._put(where.kind, table, key, {**body, "metadata": meta})
 
     def _update(self, where: _Path, table: dict[tuple[str, str], Object], key: tuple[str, str], body: Object) -> Object:

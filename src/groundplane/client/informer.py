@@ -13,6 +13,8 @@ Handlers run inside the informer's task: they only put keys into queues, and mus
 from __future__ import annotations
 
 import asyncio
+import heapq
+import itertools
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing
@@ -154,6 +156,8 @@ class Informer:
         self._synced = asyncio.Event()
         self._revision = ""
         self._backoff = 0.0
+        self._waiting: list[tuple[int, int, Callable[[], None]]] = []  # a heap
+        self._order = itertools.count()
 
     def add_handler(self, handler: Handler) -> None:
         """Tell `handler` of every change from now on, and of every object that is there as an add."""
@@ -168,6 +172,20 @@ class Informer:
     async def synced(self) -> None:
         """Return once the first list is in the cache and has been told."""
         await self._synced.wait()
+
+    @property
+    def revision(self) -> int:
+        """The resource version up to which the cache shows everything; it never falls on one server (KEP-5504)."""
+        return int(self._revision or 0)
+
+    def when(self, revision: int, then: Callable[[], None]) -> None:
+        """Call `then` once the cache shows everything up to `revision`: at once where it does already."""
+        heapq.heappush(self._waiting, (revision, next(self._order), then))
+        self._ring()
+
+    def _ring(self) -> None:
+        while self._waiting and self._waiting[0][0] <= self.revision:
+            heapq.heappop(self._waiting)[2]()
 
     async def run(self) -> None:
         """List and watch until cancelled."""
@@ -206,6 +224,7 @@ class Informer:
         for key, obj in fresh.items():
             self._store(key, obj)
         self._revision = revision
+        self._ring()
         self._backoff = 0.0
         self._synced.set()
 
@@ -237,6 +256,8 @@ class Informer:
             case "ERROR":
                 raise ApiError(obj)
         self._revision = version_of(obj) or self._revision
+        if self._waiting:
+            self._ring()
 
     def _typed(self, obj: Object) -> Object:
         """The items of a built-in kind's List carry no kind and apiVersion; owners and events need them."""

@@ -1,57 +1,65 @@
-"""What a controller has written and its cache has not shown yet, so that it does not write it twice.
+"""What a controller has written and its cache does not show yet, so that it does not write it twice.
 
-pkg/controller/controller_utils.go, UIDTrackingControllerExpectations. Before creating n pods a controller expects n
-creations; every creation the informer tells of lowers the number; as long as it is above zero the controller looks but
-does not act. Deletions are expected by uid, since one may be told twice. After five minutes an expectation is void:
-better act on an old cache than never.
+Upstream counts the creations and deletions that it waits for, and gives up waiting after five minutes
+(pkg/controller/controller_utils.go). A count never comes right when an object was made and unmade while a watch was
+interrupted. Here the cache is current once it has reached the resource version of the last write: the versions of one
+server are numbers that grow (KEP-5504). A deletion answers without a version, so it is shown once the object is gone
+from the cache, is another one, or is being deleted.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from groundplane.base.clock import Clock
-from groundplane.client.objects import Key
-
-EXPIRES = 300.0
+from groundplane.client.contract import Object
+from groundplane.client.informer import Informer
+from groundplane.client.objects import Key, is_deleting, key_of, uid_of, version_of
 
 
 @dataclass(slots=True)
-class _Expected:
-    since: float
-    creations: int = 0
-    deletions: set[str] = field(default_factory=set)
+class _Written:
+    version: int = 0
+    deleted: dict[str, Key] = field(default_factory=dict)  # by uid
 
 
 class Expectations:
-    """The expectations of one controller, by the key of the owner."""
+    """The writes of one controller to the objects of one informer, by the key of the owner that they were made for."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._expected: dict[Key, _Expected] = {}
+    def __init__(self, informer: Informer, again: Callable[[Key], None]) -> None:
+        self._informer = informer
+        self._again = again
+        self._written: dict[Key, _Written] = {}
 
-    def are_met(self, key: Key) -> bool:
-        expected = self._expected.get(key)
-        if expected is None:
+    def wrote(self, owner: Key, answer: Object) -> None:
+        """A create or update was answered with this object."""
+        written = self._written.setdefault(owner, _Written())
+        written.version = max(written.version, int(version_of(answer) or 0))
+
+    def deleted(self, owner: Key, obj: Object) -> None:
+        """A delete was answered."""
+        self._written.setdefault(owner, _Written()).deleted[uid_of(obj)] = key_of(obj)
+
+    def are_met(self, owner: Key) -> bool:
+        """Whether the cache shows all that was written for `owner`. If not, `again` is called when it may.
+
+        (A deletion brings its own event, so only versions have to be waited for.)
+        """
+        written = self._written.get(owner)
+        if written is None:
             return True
-        if expected.creations <= 0 and not expected.deletions:
-            return True
-        return self._clock.monotonic() - expected.since > EXPIRES
+        if self._informer.revision < written.version:
+            self._informer.when(written.version, lambda: self._again(owner))
+            return False
+        cache = self._informer.cache
+        for uid, key in list(written.deleted.items()):
+            obj = cache.by_key(key)
+            if obj is None or uid_of(obj) != uid or is_deleting(obj):
+                del written.deleted[uid]
+        if written.deleted:
+            return False
+        del self._written[owner]
+        return True
 
-    def expect_creations(self, key: Key, count: int) -> None:
-        self._expected[key] = _Expected(self._clock.monotonic(), creations=count)
-
-    def expect_deletions(self, key: Key, uids: set[str]) -> None:
-        self._expected[key] = _Expected(self._clock.monotonic(), deletions=uids)
-
-    def created(self, key: Key, count: int = 1) -> None:
-        """Seen, or failed: no longer expected."""
-        if (expected := self._expected.get(key)) is not None:
-            expected.creations -= count
-
-    def deleted(self, key: Key, uid: str) -> None:
-        if (expected := self._expected.get(key)) is not None:
-            expected.deletions.discard(uid)
-
-    def forget(self, key: Key) -> None:
-        self._expected.pop(key, None)
+    def forget(self, owner: Key) -> None:
+        self._written.pop(owner, None)

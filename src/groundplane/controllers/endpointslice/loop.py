@@ -11,17 +11,16 @@ from groundplane.client.informer import Handler
 from groundplane.client.objects import (
     Key,
     is_deleting,
-    key_of,
     labels_of,
     name_of,
     namespace_of,
     uid_of,
-    version_of,
     with_annotations,
 )
 from groundplane.client.resources import ENDPOINT_SLICES, NODES, PODS, SERVICES
 from groundplane.controllers.endpointslice import plan as plans
 from groundplane.controllers.endpointslice.plan import MANAGER, MANAGER_LABEL, SERVICE_LABEL
+from groundplane.controllers.expectations import Expectations
 from groundplane.controllers.runner import Context, KeyedController, is_namespace_ending
 from groundplane.controllers.service_pods import matters_to_services, selects, services_of
 
@@ -39,7 +38,7 @@ class EndpointSliceController(KeyedController):
         slices, nodes = self.watch(ENDPOINT_SLICES), self.watch(NODES)
         self._services, self._pods, self._slices, self._nodes = services.cache, pods.cache, slices.cache, nodes.cache
         self._slices.add_index("service", lambda each: [_service_word(each)] if _is_mine(each) else [])
-        self._written: dict[Key, dict[str, int]] = {}  # by service: the version each slice must have reached, 0: gone
+        self._expected = Expectations(slices, self.queue.add)
         self._verbs = self.client.endpoint_slices
         services.add_handler(Handler(add=self.enqueue, update=lambda _, new: self.enqueue(new), delete=self.enqueue))
         pods.add_handler(Handler(add=self._pod_came, update=self._pod_changed, delete=self._pod_came))
@@ -62,29 +61,18 @@ class EndpointSliceController(KeyedController):
     async def reconcile(self, key: Key) -> None:
         service = self._services.by_key(key)
         if service is None:
-            self._written.pop(key, None)  # the garbage collector removes the slices
+            self._expected.forget(key)  # the garbage collector removes the slices
             return
         if is_deleting(service) or not (service.get("spec") or {}).get("selector"):
             return
         if (service["spec"].get("type") or "") == "ExternalName":
             return
+        if not self._expected.are_met(key):
+            return
         slices = [s for s in self._slices.by_index("service", _word(*key)) if not is_deleting(s)]
-        if not self._cache_is_current(key, slices):
-            return  # what we wrote has not come back yet; its event brings us here again
         pods = [pod for pod in self._pods.list(key[0]) if selects(service, pod)]
         zones = {name_of(n): z for n in self._nodes if (z := labels_of(n).get(ZONE))}
         await self._carry_out(key, service, plans.plan(service, pods, slices, zones))
-
-    def _cache_is_current(self, key: Key, slices: list[Object]) -> bool:
-        """Resource versions of one server are numbers that grow (KEP-5504)."""
-        if not (written := self._written.get(key)):
-            return True
-        have = {name_of(s): int(version_of(s) or 0) for s in slices}
-        for name, version in list(written.items()):
-            reached = name not in have if version == 0 else have.get(name, 0) >= version
-            if reached:
-                del written[name]
-        return not written
 
     async def _carry_out(self, key: Key, service: Object, plan: plans.Plan) -> None:
         stamp = {TRIGGER: rfc3339(self.clock.time())}
@@ -94,19 +82,16 @@ class EndpointSliceController(KeyedController):
         failures = [error for error in await asyncio.gather(*work, return_exceptions=True) if error is not None]
         if not failures:
             return
-        for error in failures:
-            if isinstance(error, ApiError) and error.code in (404, 409):
-                self._written.pop(key, None)  # somebody else was quicker: read anew and plan again
         message = f"Error updating Endpoint Slices for Service {key[0]}/{key[1]}: {failures[0]}"
         if not is_namespace_ending(failures[0]):
             self.tell(service, SERVICES, WARNING, "FailedToUpdateEndpointSlices", message)
             raise failures[0]
 
     async def _create(self, key: Key, body: Object) -> None:
-        self._note(key, await self._verbs.create(body))
+        self._expected.wrote(key, await self._verbs.create(body))
 
     async def _update(self, key: Key, body: Object) -> None:
-        self._note(key, await self._verbs.update(body))
+        self._expected.wrote(key, await self._verbs.update(body))
 
     async def _delete(self, key: Key, each: Object) -> None:
         try:
@@ -114,14 +99,7 @@ class EndpointSliceController(KeyedController):
         except ApiError as error:
             if not error.is_not_found:
                 raise
-        self._written.setdefault(key, {})[name_of(each)] = 0
-
-    def _note(self, key: Key, stored: Object) -> None:
-        """Remember what was written, unless the informer was quicker than the answer."""
-        version = int(version_of(stored) or 0)
-        cached = self._slices.by_key(key_of(stored))
-        if cached is None or int(version_of(cached) or 0) < version:
-            self._written.setdefault(key, {})[name_of(stored)] = version
+        self._expected.deleted(key, each)
 
 
 def _is_mine(each: Object) -> bool:

@@ -51,7 +51,7 @@ class ReplicaSetController(KeyedController):
         self._pods.add_index("owner", owner_index)
         self._pods.add_index("orphans", _orphan_index)
         self._owners.add_index("owner", owner_index)
-        self._expected = Expectations(context.clock)
+        self._expected = Expectations(self.watch(PODS), self.queue.add)
         self._claims = Claims(self.client.of(self.resource), self.client.pods)
         self._verbs = self.client.of(self.resource)
         self.watch(self.resource).add_handler(
@@ -72,7 +72,6 @@ class ReplicaSetController(KeyedController):
         if is_deleting(pod):  # after a restart a pod may first be seen while it ends
             self._pod_gone(pod)
         elif (owner := self._owner_of(pod)) is not None:
-            self._expected.created(key_of(owner))
             self.enqueue(owner)
         elif controller_of(pod) is None:
             self._enqueue_matching(pod)
@@ -93,7 +92,6 @@ class ReplicaSetController(KeyedController):
 
     def _pod_gone(self, pod: Object) -> None:
         if (owner := self._owner_of(pod)) is not None:
-            self._expected.deleted(key_of(owner), uid_of(pod))
             self.enqueue(owner)
 
     def _owner_of(self, pod: Object) -> Object | None:
@@ -141,10 +139,8 @@ class ReplicaSetController(KeyedController):
         replicas = spec.get("replicas")
         wanted = plans.plan(1 if replicas is None else int(replicas), active, self._related(owner), self.clock.time())
         if wanted.create:
-            self._expected.expect_creations(key, wanted.create)
             return await self._create(key, owner, wanted.create)
         if wanted.delete:
-            self._expected.expect_deletions(key, {uid_of(pod) for pod in wanted.delete})
             return await self._delete(key, owner, wanted.delete)
         return None
 
@@ -157,23 +153,22 @@ class ReplicaSetController(KeyedController):
     async def _create(self, key: Key, owner: Object, count: int) -> _Failure | None:
         body = pod_from_template(owner["spec"]["template"], owner, owner_reference(owner, self.resource))
         for size in plans.batches(count):
-            results = await asyncio.gather(*(self._create_one(owner, body) for _ in range(size)))
-            count -= size
+            results = await asyncio.gather(*(self._create_one(key, owner, body) for _ in range(size)))
             errors = [error for error in results if error is not None]
             if not errors:
                 continue
-            self._expected.created(key, len(errors) + count)  # what was not tried will not come either
             # A namespace that is ending refuses every creation, and takes this set with it: nothing to say or repeat.
             return None if is_namespace_ending(errors[0]) else _Failure("FailedCreate", errors[0])
         return None
 
-    async def _create_one(self, owner: Object, body: Object) -> GroundError | None:
+    async def _create_one(self, key: Key, owner: Object, body: Object) -> GroundError | None:
         try:
             pod = await self.client.pods.create(body, namespace_of(owner))
         except (ApiError, ConnectionLost) as error:
             if not is_namespace_ending(error):
                 self.tell(owner, self.resource, WARNING, "FailedCreate", f"Error creating: {error}")
             return error
+        self._expected.wrote(key, pod)
         self.tell(owner, self.resource, NORMAL, "SuccessfulCreate", f"Created pod: {name_of(pod)}")
         return None
 
@@ -186,11 +181,11 @@ class ReplicaSetController(KeyedController):
         try:
             await self.client.pods.delete(name_of(pod), namespace_of(pod))
         except (ApiError, ConnectionLost) as error:
-            self._expected.deleted(key, uid_of(pod))
             if isinstance(error, ApiError) and error.is_not_found:
                 return None
             self.tell(owner, self.resource, WARNING, "FailedDelete", f"Error deleting: {error}")
             return error
+        self._expected.deleted(key, pod)
         self.tell(owner, self.resource, NORMAL, "SuccessfulDelete", f"Deleted pod: {name_of(pod)}")
         return None
 
