@@ -158,10 +158,11 @@ async def ensure_dns_service(client: Client, settings: Settings) -> None:
         },
     }
     try:
-        await client.services.create(service, "kube-system")
+        await client.services.get("kube-dns", "kube-system")
     except ApiError as error:
-        if not error.is_already_exists:
+        if not error.is_not_found:
             raise
+        await client.services.create(service, "kube-system")
 
 
 def with_address(settings: Settings, address: str) -> Settings:

@@ -48,7 +48,7 @@ class NodeRole:
     async def start(self, clients: Clients) -> None:
         settings = self._settings
         os.makedirs(self.place.logs, mode=0o755, exist_ok=True)
-        config = Config.of(settings)
+        config = Config.of(settings, self._name)
         self.dataplane = Dataplane(clients(identities.PROXY, "kube-proxy"), config, self._clock)
         self.node = Node(
             self.place,

@@ -29,6 +29,7 @@ from groundplane.dockerapi.server import DockerApi
 from groundplane.engine.contract import EngineError, State
 from groundplane.engine.engine import LocalEngine
 from groundplane.engine.networks.pods import PodNetwork
+from groundplane.node.volumes.manager import unmount_below
 from groundplane.runtime.resident.command import spawner_argv
 
 _log = Log("daemon")
@@ -140,6 +141,7 @@ class Platform:
             await self._end_containers()
             if self.node_role is not None:
                 await self.node_role.teardown()
+            unmount_below(os.path.join(self.settings.root, "node", "pods"))
             await self._network.teardown()
 
     async def _end_containers(self) -> None:

@@ -304,7 +304,8 @@ class Worker:
         self._kills[kill.view.id] = (kill.grace, task)
 
     async def _end(self, kill: Kill) -> None:
-        if self._address and kill.grace > 0:
+        # Only a pod that is to go leaves its Services; one that restarts a container stays in them.
+        if self._address and kill.grace > 0 and self.pod["metadata"].get("deletionTimestamp"):
             await self._context.drain.endpoint_gone(self._address, min(_DRAIN_SECONDS, kill.grace))
         try:
             await self._context.engine.containers.stop(kill.view.id, kill.grace)

@@ -17,6 +17,8 @@ from groundplane.node.views import ContainerSpec, Verdict
 
 # A container just started is asked again soon whether it is ready, because a rollout waits for the answer.
 _EARLY = 2.0
+# kubelet learns of a started container up to a second later; a server that needs that second is not told off for it.
+_LIVENESS_DELAY = 1.0
 _SOON = 0.1
 
 Tell = Callable[[str, str], None]
@@ -64,7 +66,8 @@ class Prober:
         probe: dict[str, Any] = self._container[f"{name}Probe"]
         period = float(probe.get("periodSeconds") or 10)
         successes, failures = 0, 0
-        await self._clock.sleep(float(probe.get("initialDelaySeconds") or 0) - (self._clock.monotonic() - self._born))
+        delay = max(float(probe.get("initialDelaySeconds") or 0), _LIVENESS_DELAY if name == "liveness" else 0.0)
+        await self._clock.sleep(delay - (self._clock.monotonic() - self._born))
         while True:
             answer = await check(probe, self._container, self._id, self._address, self._engine)
             successes, failures = (successes + 1, 0) if answer.healthy else (0, failures + 1)

@@ -156,10 +156,15 @@ class Volumes:
     def teardown(self, uid: str) -> None:
         """Unmount and remove everything of the pod; idempotent, also after a crash. hostPaths stay."""
         base = self.directory(uid)
-        for path in reversed(_mounts_below(base)):
-            mount.umount2(path, mount.MNT_DETACH | mount.UMOUNT_NOFOLLOW)
+        unmount_below(base)
         if os.path.isdir(base):
             shutil.rmtree(base)
+
+
+def unmount_below(base: str) -> None:
+    """Take away every mount below a directory of ours, the inner ones first; idempotent."""
+    for path in reversed(_mounts_below(base)):
+        mount.umount2(path, mount.MNT_DETACH | mount.UMOUNT_NOFOLLOW)
 
 
 def check_host_path(source: Mapping[str, Any]) -> None:
