@@ -61,13 +61,14 @@ class Controller(Generic[K]):
 
     name: ClassVar[str]
     account: ClassVar[str]  # system:serviceaccount:kube-system:ACCOUNT, which upstream's bootstrap roles are bound to
+    component: ClassVar[str] = ""  # how events name their source; the account where upstream uses the same word
     workers: ClassVar[int] = 5
 
     def __init__(self, context: Context) -> None:
         self.context = context
         self.clock = context.clock
         self.client = context.clients(self.account)
-        self.recorder = Recorder(self.client, context.clock, self.account)
+        self.recorder = Recorder(self.client, context.clock, self.component or self.account)
         self.queue: WorkQueue[K] = WorkQueue(context.clock, self.name)
         self.informers: list[Informer] = []
 

@@ -31,6 +31,7 @@ ZONE = "topology.kubernetes.io/zone"
 class EndpointSliceController(KeyedController):
     name = "endpointslice"
     account = "endpointslice-controller"
+    component = "endpoint-slice-controller"
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)

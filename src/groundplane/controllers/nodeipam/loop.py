@@ -14,6 +14,7 @@ from groundplane.controllers.runner import Context, KeyedController
 class NodeIPAMController(KeyedController):
     name = "nodeipam"
     account = "node-controller"
+    component = "cidrAllocator"
     workers = 1
 
     def __init__(self, context: Context) -> None:

@@ -42,7 +42,9 @@ class NodeLifecycleController(KeyedController):
         leases.add_handler(Handler(add=self._renewed, update=lambda _, new: self._renewed(new)))
 
     def _came(self, node: Object) -> None:
-        self._heard[name_of(node)] = self.clock.monotonic()
+        name = name_of(node)
+        self._heard[name] = self.clock.monotonic()
+        self.tell(node, NODES, NORMAL, "RegisteredNode", f"Node {name} event: Registered Node {name} in Controller")
         self.enqueue(node)
 
     def _changed(self, old: Object, new: Object) -> None:
@@ -55,7 +57,9 @@ class NodeLifecycleController(KeyedController):
             self.enqueue(new)
 
     def _gone(self, node: Object) -> None:
-        self._heard.pop(name_of(node), None)
+        name = name_of(node)
+        self._heard.pop(name, None)
+        self.tell(node, NODES, NORMAL, "RemovingNode", f"Node {name} event: Removing Node {name} from Controller")
 
     def _renewed(self, lease: Object) -> None:
         if namespace_of(lease) == LEASE_NAMESPACE and name_of(lease) in self._heard:

@@ -16,6 +16,7 @@ from groundplane.controllers.tainteviction.plan import FOREVER, stays_until
 class TaintEvictionController(KeyedController):
     name = "tainteviction"
     account = "node-controller"
+    component = "taint-eviction-controller"
     workers = 4
 
     def __init__(self, context: Context) -> None:
