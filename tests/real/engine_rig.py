@@ -93,7 +93,7 @@ class Rig:
     async def eventually(self, what: Callable[[], bool], seconds: float = 10.0) -> None:
         deadline = time.monotonic() + seconds
         while not what():
-            assert time.monotonic() < deadline, "it did not happen in time"
+            assert time.monotonic() < deadline, f"it did not happen in time; {leaks.processes([self.run])}"
             await asyncio.sleep(0.01)
 
     async def close(self) -> None:

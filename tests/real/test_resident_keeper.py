@@ -112,7 +112,7 @@ def test_two_spawners_for_one_directory_are_refused(kept: Kept) -> None:
     eventually(lambda: os.path.exists(kept.run / "spawner.sock"))
     done = subprocess.run(spawner_argv(str(kept.run)), capture_output=True, timeout=20, check=False)
     assert done.returncode == 1
-    assert f"a spawner already serves {kept.run}" in done.stderr.decode()
+    assert f"a spawner serves {kept.run} already" in done.stderr.decode()
 
 
 @pytest.mark.parametrize("words", [[], ["--run"], ["--nope", "x"], ["--run", "x", "y"]])

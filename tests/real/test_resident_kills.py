@@ -124,8 +124,7 @@ def test_a_terminal_outlives_its_supervisor(run: Run, victim: str) -> None:
             os.kill(former if victim == "supervisor" else r.spawner(), signal.SIGKILL)
             if victim == "supervisor":
                 await r.eventually(lambda: _supervisor(r, id) not in (0, former))
-            await r.eventually(lambda: os.path.exists(r.run / "c" / id[:12] / "sock"))
-            streams = await attach_when_ready(r, id)
+            streams = await r.containers.attach(id)
             await streams.write(b"one\n")
             got = b""
             while b"got one" not in got:
@@ -145,17 +144,6 @@ def _supervisor(r: Rig, id: str) -> int:
         return 0
 
 
-async def attach_when_ready(r: Rig, id: str) -> Any:
-    from groundplane.engine.contract import EngineError
-
-    for _ in range(500):
-        try:
-            return await r.containers.attach(id)
-        except EngineError:
-            await asyncio.sleep(0.01)
-    raise AssertionError("nobody listens")
-
-
 def test_open_standard_input_outlives_its_supervisor(run: Run) -> None:
     async def work() -> None:
         async with rig() as r:
@@ -163,13 +151,34 @@ def test_open_standard_input_outlives_its_supervisor(run: Run) -> None:
             former = r.supervisor(id)
             os.kill(former, signal.SIGKILL)
             await r.eventually(lambda: _supervisor(r, id) not in (0, former))
-            streams = await attach_when_ready(r, id)
+            streams = await r.containers.attach(id)
             await streams.write(b"late\n")
             assert await streams.read() == (1, b"late\n")
             await streams.close_stdin()
             assert await streams.read() is None
             await streams.close()
             assert await r.containers.wait(id) == 0
+
+    run(work())
+
+
+def test_an_attached_client_stays_attached(run: Run) -> None:
+    async def work() -> None:
+        async with rig() as r:
+            id = await r.create("sh", "-c", "while read x; do echo got $x; done", stdin_open=True)
+            streams = await r.containers.attach(id)
+            await r.containers.start(id)
+            await streams.write(b"one\n")
+            assert await streams.read() == (1, b"got one\n")
+            former = r.supervisor(id)
+            os.kill(former, signal.SIGKILL)
+            await r.eventually(lambda: _supervisor(r, id) not in (0, former))
+            await r.eventually(lambda: streams.connection is not None and not streams.connection.closed)
+            await streams.write(b"two\n")
+            assert await streams.read() == (1, b"got two\n")
+            await streams.close_stdin()
+            assert await streams.read() is None
+            await streams.close()
 
     run(work())
 

@@ -339,19 +339,30 @@ class Containers:
 
     async def attach(self, id: str) -> Streams:
         record = self._record(id)
-        streams = AttachStreams(lambda: self.wait(record.id, next_exit=record.state is State.CREATED))
-        if record.state is State.RUNNING:
-            sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            try:
-                sock.connect(str(self._places.run_dir(record.id) / "sock"))
-            except OSError as error:
-                sock.close()
-                raise EngineError(f"container {record.id[:12]} cannot be attached to now: {error}") from error
-            streams.connection = Connection(sock, streams.on_message, streams.on_end)
-            streams.connection.send(Attach())
-        else:
+
+        async def connect(streams: AttachStreams) -> Connection | None:
+            while record.state is State.RUNNING:
+                sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                try:
+                    sock.connect(str(self._places.run_dir(record.id) / "sock"))
+                except OSError:  # its supervisor is being replaced
+                    sock.close()
+                    await self._clock.sleep(0.02)
+                    continue
+                connection = Connection(sock, streams.on_message, streams.on_end)
+                connection.send(Attach())
+                return connection
+            return None
+
+        created = record.state is not State.RUNNING
+        streams = AttachStreams(lambda: self.wait(record.id, next_exit=created), connect)
+        if created:
             streams.connection, theirs = Connection.pair(streams.on_message, streams.on_end)
             self._to_attach.setdefault(record.id, []).append(theirs)
+        elif (connection := await connect(streams)) is None:
+            streams.on_end()
+        else:
+            streams.connection = connection
         return streams
 
     def _running(self, id: str) -> Record:

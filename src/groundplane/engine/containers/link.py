@@ -36,7 +36,7 @@ class Link:
         self._connection: Connection | None = None
         self._ready = asyncio.Event()
         self._tasks = Tasks("engine.link")
-        self._child = 0
+        self._children: dict[int, int] = {}  # spawners that we started → pidfd
         self._closing = False
 
     async def start(self) -> None:
@@ -68,6 +68,10 @@ class Link:
         if self._connection is not None:
             self._connection.send(Done())
             self._connection.close()
+        for pidfd in self._children.values():
+            asyncio.get_running_loop().remove_reader(pidfd)
+            os.close(pidfd)
+        self._children.clear()
 
     async def _connect(self) -> None:
         deadline = asyncio.get_running_loop().time() + _PATIENCE
@@ -91,15 +95,22 @@ class Link:
         self._connection.send(Hello(VERSION, os.getpid()))
 
     def _start_spawner(self) -> None:
-        if self._child:
-            os.waitpid(self._child, os.WNOHANG)  # the former one, which has died
         argv = self._argv
         if "--" in argv:  # it would start a daemon: it shall keep us instead
             at = argv.index("--")
             argv = [*argv[:at], "--daemon", f"{os.getpid()}:{start_ticks(os.getpid())}", *argv[at:]]
         # posix_spawn, because it does not copy this large process as fork would (vfork inside).
-        self._child = os.posix_spawn(argv[0], argv, os.environ, setsid=True)
-        _log.warning("spawner started by the engine", pid=self._child)
+        pid = os.posix_spawn(argv[0], argv, os.environ, setsid=True)
+        pidfd = os.pidfd_open(pid)
+        asyncio.get_running_loop().add_reader(pidfd, self._reap, pid, pidfd)
+        self._children[pid] = pidfd
+        _log.warning("spawner started by the engine", pid=pid)
+
+    def _reap(self, pid: int, pidfd: int) -> None:
+        asyncio.get_running_loop().remove_reader(pidfd)
+        os.close(pidfd)
+        os.waitpid(pid, 0)
+        del self._children[pid]
 
     def _on_message(self, message: Message, fds: list[int]) -> None:
         close_all(fds)

@@ -10,6 +10,7 @@ Only this instance's directories, snapshots and cgroups are swept.
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from pathlib import Path
 
@@ -37,8 +38,7 @@ async def recover(places: Places, lives: Lives, snapshots: Snapshots, groups: Gr
                 _log.warning("half-made container removed", container=directory.name[:12], why=str(error))
             _sweep(directory.name.removeprefix("."), places, groups)
             shutil.rmtree(directory, ignore_errors=True)
-    for record in records:
-        await _recover(record, places, lives)
+    await asyncio.gather(*(_recover(record, places, lives) for record in records))
     running = {record.id for record in records if record.state is State.RUNNING}
     for id in await snapshots.sweep([record.id for record in records]):
         _log.warning("snapshot without container removed", snapshot=id[:12])

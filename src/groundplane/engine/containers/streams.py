@@ -10,6 +10,7 @@ import os
 from collections import deque
 from collections.abc import Awaitable, Callable
 
+from groundplane.base.tasks import Tasks
 from groundplane.engine.containers.connection import Connection, close_all
 from groundplane.engine.containers.supervised import StartFailed, SupervisorLost
 from groundplane.kernel.calls import process
@@ -266,11 +267,20 @@ class ExecStreams:
 
 
 class AttachStreams:
-    """A container's own streams, over a connection to its supervisor; before its start, over one that it will get."""
+    """A container's own streams, over a connection to its supervisor; before its start, over one that it will get.
 
-    def __init__(self, wait: Callable[[], Awaitable[int]]) -> None:
+    If the supervisor dies, `reconnect` finds the next one (None: the container has ended). What the container wrote
+    meanwhile is in its log, but may be missing here, as with a docker client that has to attach again.
+    """
+
+    def __init__(
+        self, wait: Callable[[], Awaitable[int]], reconnect: Callable[[AttachStreams], Awaitable[Connection | None]]
+    ) -> None:
         self._wait = wait
+        self._reconnect = reconnect
         self._chunks = _Chunks(self._pause, self._resume)
+        self._tasks = Tasks("engine.attach")
+        self._ended = False
         self.connection: Connection | None = None
 
     def on_message(self, message: Message, fds: list[int]) -> None:
@@ -278,9 +288,20 @@ class AttachStreams:
         if isinstance(message, Output):
             self._chunks.put(message.stream, message.data)
         elif isinstance(message, (Exited, Failed)):
-            self._chunks.end()
+            self._end()
 
     def on_end(self) -> None:
+        if not self._ended:
+            self.connection = None
+            self._tasks.start("reconnect", self._again())
+
+    async def _again(self) -> None:
+        self.connection = await self._reconnect(self)
+        if self.connection is None:
+            self._end()
+
+    def _end(self) -> None:
+        self._ended = True
         self._chunks.end()
 
     def _pause(self) -> None:
@@ -317,10 +338,11 @@ class AttachStreams:
         await self.close()
 
     async def close(self) -> None:
+        await self._tasks.stop()
         if self.connection is not None:
             self.connection.close()
             self.connection = None
-        self._chunks.end()
+        self._end()
 
 
 def _fulfil(future: asyncio.Future[None]) -> None:

@@ -77,13 +77,22 @@ def _lock(run_dir: str) -> int:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if time.monotonic() > deadline:
+            if _answers(run_dir) or time.monotonic() > deadline:
                 raise SpawnerRuns(
-                    f"a spawner already serves {run_dir}; stop it, or choose another run directory"
+                    f"a spawner serves {run_dir} already; stop it, or use another run directory"
                 ) from None
-            time.sleep(0.02)
+            time.sleep(0.02)  # its holder is being killed, or just starting
         else:
             return fd
+
+
+def _answers(run_dir: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as probe:
+        try:
+            probe.connect(f"{run_dir}/spawner.sock")
+        except OSError:
+            return False
+    return True
 
 
 def _listen(run_dir: str) -> socket.socket:
