@@ -157,7 +157,7 @@ class _RawTerminal:
             import tty
 
             self._former = termios.tcgetattr(0)
-            tty.setraw(0)
+            tty.setraw(0, termios.TCSANOW)  # not TCSAFLUSH: what was typed ahead is for the container
 
     def __exit__(self, *_: object) -> None:
         if self._on:

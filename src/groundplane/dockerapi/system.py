@@ -14,7 +14,7 @@ from groundplane.base.jsonyaml import dumps
 from groundplane.dockerapi.door import Door, door, json_answer
 from groundplane.dockerapi.query import Filters, filters, labels_match, stamp
 from groundplane.dockerapi.stamps import time_text
-from groundplane.engine.contract import EngineEvent, NoSuchContainer, State
+from groundplane.engine.contract import ContainerInfo, EngineEvent, NoSuchContainer, State
 
 API_VERSION = "1.47"
 MIN_API_VERSION = "1.24"
@@ -129,25 +129,31 @@ async def events(request: web.Request) -> web.StreamResponse:
     until = stamp(request, "until")
     response = web.StreamResponse(headers={"Content-Type": "application/json"})
     stream = here.engine.events()
+    known = {c.id: _facts(c) for c in here.engine.containers.list(hidden=True)}  # `destroy` comes when it has gone
     await response.prepare(request)
     if until and until <= here.clock.time() * 1e9:
         return response
     async for event in stream:
         if until and event.at > until:
             break
-        document = _event(here, event)
+        document = _event(here, event, known)
+        if event.action == "destroy":
+            known.pop(event.id, None)
         if _event_wanted(document, event, wanted):
             await response.write(dumps(document) + b"\n")
     return response
 
 
-def _event(here: Door, event: EngineEvent) -> dict[str, Any]:
-    attributes = dict(event.labels)
+def _facts(info: ContainerInfo) -> dict[str, str]:
+    return {"image": info.spec.image, "name": info.spec.name}
+
+
+def _event(here: Door, event: EngineEvent, known: dict[str, dict[str, str]]) -> dict[str, Any]:
     try:
-        found = here.engine.containers.get(event.id)
-        attributes |= {"image": found.spec.image, "name": found.spec.name}
+        known[event.id] = _facts(here.engine.containers.get(event.id))
     except NoSuchContainer:
-        pass  # `destroy` comes after it has gone
+        pass
+    attributes = {**event.labels, **known.get(event.id, {})}
     if event.exit_code is not None:
         attributes["exitCode"] = str(event.exit_code)
     return {
