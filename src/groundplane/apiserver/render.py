@@ -104,12 +104,10 @@ def _joined(answer: Many) -> Iterator[bytes]:
     piece = bytearray(head + jsonyaml.dumps(_list_meta(answer)) + b',"items":[')
     items = answer.items
     if items and not endpoint.converted:
-        offset = items[0].shape.item_offset
-        piece += b"{"
         for start in range(0, len(items), _PIECE):
             if start:
-                piece = bytearray(b",{")
-            piece += b",{".join([s.wire[offset:] for s in items[start : start + _PIECE]])
+                piece = bytearray(b",")
+            piece += b",".join([s.item for s in items[start : start + _PIECE]])
             if start + _PIECE < len(items):
                 yield bytes(piece)
     elif items:

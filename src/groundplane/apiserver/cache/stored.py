@@ -55,44 +55,45 @@ class Shape:
         for key, value in obj.items():
             if key not in ordered:
                 ordered[key] = value
-        return jsonyaml.dumps(ordered)
+        # A copy, because orjson leaves its growing buffer behind its answer: 8 KB kept for an object of 1 KB (measured).
+        return bytes(memoryview(jsonyaml.dumps(ordered)))
 
     def stored(self, key: str, raw: bytes, revision: int, obj: Object | None = None) -> Stored:
         """`raw` as of `revision`; `obj`, where the caller has it, is the same object as a dict."""
         if not raw.startswith(self.head):  # another server wrote it: its key order may differ
             raw = self.encode(jsonyaml.loads(raw))
-        stored = Stored(key, revision, self._splice(raw, revision), self)
+        stored = Stored(key, revision, raw, self)
         if obj is not None:
             stored.remember(obj)
         return stored
 
     def at(self, stored: Stored, revision: int) -> Stored:
         """The same content at another revision: what a DELETED event shows."""
-        head, old = len(self.head), len(str(stored.revision))
-        tail = stored.wire[head + len('"resourceVersion":"",') + old :]
-        return Stored(stored.key, revision, self._splice(self.head + tail, revision), self)
-
-    def _splice(self, raw: bytes, revision: int) -> bytes:
-        at = len(self.head)
-        return b'%s"resourceVersion":"%d",%s' % (self.head, revision, raw[at:])
-
-    @property
-    def item_offset(self) -> int:
-        """Where a list's item begins in `wire` (behind kind and apiVersion, which items do not carry)."""
-        return len(self.head) - len(b'"metadata":{')
+        return Stored(stored.key, revision, stored.raw, self)
 
 
 class Stored:
     """An object at one revision. Immutable, its dict included: it is shared with everyone in this process."""
 
-    __slots__ = ("_object", "_shape", "key", "revision", "wire")
+    __slots__ = ("_object", "_shape", "key", "raw", "revision")
 
-    def __init__(self, key: str, revision: int, wire: bytes, shape: Shape) -> None:
+    def __init__(self, key: str, revision: int, raw: bytes, shape: Shape) -> None:
         self.key = key
         self.revision = revision
-        self.wire = wire
+        self.raw = raw  # the store's own bytes, shared with it
         self._object: Object | None = None
         self._shape = shape
+
+    @property
+    def wire(self) -> bytes:
+        """The object's JSON with its resource version."""
+        head = self._shape.head
+        return b'%s"resourceVersion":"%d",%s' % (head, self.revision, self.raw[len(head) :])
+
+    @property
+    def item(self) -> bytes:
+        """The same as an item of a list, which has no kind and apiVersion of its own."""
+        return b'{"metadata":{"resourceVersion":"%d",%s' % (self.revision, self.raw[len(self._shape.head) :])
 
     @property
     def object(self) -> Object:
