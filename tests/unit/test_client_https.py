@@ -149,7 +149,7 @@ def test_a_token_file_is_read_again_every_minute(run, state_root: Path) -> None:
 def test_a_server_that_is_not_there(run) -> None:
     async def work() -> None:
         transport = HttpsTransport(Access("https://127.0.0.1:1"), VirtualClock())
-        with pytest.raises(ConnectionLost, match="API server .* did not answer"):
+        with pytest.raises(ConnectionLost, match=r"API server .* did not answer"):
             await transport.send(Request("POST", "/api"))
         await transport.close()
 

@@ -96,6 +96,8 @@ class Plugin(Protocol):
 
 
 class FilterPlugin(Plugin, Protocol):
+    """Says where a pod cannot run."""
+
     def prepare(self, pod: PodInfo) -> Any:
         """What `filter` needs of the pod, or SKIP."""
         ...
@@ -104,7 +106,7 @@ class FilterPlugin(Plugin, Protocol):
 
 
 class ScorePlugin(Plugin, Protocol):
-    """Scores are 0 … MAX_SCORE after `normalize`."""
+    """Says where a pod had better run. Scores are 0 … MAX_SCORE after `normalize`."""
 
     normalizes: bool  # whether raw scores of all nodes that fit must be seen together
 

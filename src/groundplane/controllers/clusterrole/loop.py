@@ -11,6 +11,8 @@ from groundplane.controllers.runner import Context, KeyedController
 
 
 class ClusterRoleAggregationController(KeyedController):
+    """Keys are cluster roles with an aggregation rule."""
+
     name = "clusterrole-aggregation"
     account = "clusterrole-aggregation-controller"
     workers = 1

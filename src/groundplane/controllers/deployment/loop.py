@@ -29,6 +29,8 @@ from groundplane.kinds.selectors import from_object
 
 
 class DeploymentController(KeyedController):
+    """Keys are Deployments."""
+
     name = "deployment"
     account = "deployment-controller"
 

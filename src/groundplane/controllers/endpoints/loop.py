@@ -15,6 +15,8 @@ from groundplane.controllers.service_pods import matters_to_services, selects, s
 
 
 class EndpointsController(KeyedController):
+    """Keys are Services, and Endpoints whose Service is gone."""
+
     name = "endpoints"
     account = "endpoint-controller"
 

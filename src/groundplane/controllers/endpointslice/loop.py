@@ -29,6 +29,8 @@ ZONE = "topology.kubernetes.io/zone"
 
 
 class EndpointSliceController(KeyedController):
+    """Keys are Services."""
+
     name = "endpointslice"
     account = "endpointslice-controller"
     component = "endpoint-slice-controller"

@@ -35,6 +35,8 @@ _OWN_LABELS = (SERVICE_LABEL, MANAGER_LABEL, HEADLESS_LABEL)
 
 @dataclass(slots=True)
 class Plan:
+    """The writes that bring the slices of one Service to what they should be."""
+
     create: list[Object] = field(default_factory=list)
     update: list[Object] = field(default_factory=list)
     delete: list[Object] = field(default_factory=list)

@@ -27,6 +27,8 @@ REDISCOVER = "discover"
 
 
 class GarbageCollector(Controller[Look]):
+    """Keys are what the graph says is to be looked at, and REDISCOVER."""
+
     name = "garbagecollector"
     account = "generic-garbage-collector"
     workers = 20

@@ -20,6 +20,8 @@ AGAIN = 1.0  # seconds; upstream waits half the longest grace period of what is 
 
 
 class NamespaceController(KeyedController):
+    """Keys are namespaces."""
+
     name = "namespace"
     account = "namespace-controller"
     workers = 10

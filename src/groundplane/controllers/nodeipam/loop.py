@@ -12,6 +12,8 @@ from groundplane.controllers.runner import Context, KeyedController
 
 
 class NodeIPAMController(KeyedController):
+    """Keys are nodes without a range."""
+
     name = "nodeipam"
     account = "node-controller"
     component = "cidrAllocator"

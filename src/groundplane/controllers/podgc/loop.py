@@ -1,4 +1,4 @@
-"""The pod garbage collector. Keys are nodes that pods name and that do not exist, and "" for the finished pods."""
+"""The pod garbage collector."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ QUARANTINE = 40.0  # gc_controller.go: a node that comes back within 40 s keeps 
 
 
 class PodGarbageCollector(Controller[str]):
+    """Keys are names of nodes that are gone, and "" for the finished pods."""
+
     name = "podgc"
     account = "pod-garbage-collector"
     workers = 1

@@ -40,6 +40,8 @@ class _Failure:
 
 
 class ReplicaSetController(KeyedController):
+    """Keys are ReplicaSets, or in a subclass what `resource` says."""
+
     name = "replicaset"
     account = "replicaset-controller"
     resource: ClassVar[Resource] = REPLICA_SETS

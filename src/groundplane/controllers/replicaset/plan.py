@@ -24,6 +24,8 @@ _PHASES = {"Pending": 0, "Unknown": 1, "Running": 2}
 
 @dataclass(frozen=True, slots=True)
 class Plan:
+    """One of the two, or nothing."""
+
     create: int = 0
     delete: list[Object] = field(default_factory=list)
 

@@ -9,6 +9,8 @@ from groundplane.kinds.selectors import NOTHING, LabelSelector, from_map
 
 
 class ReplicationControllerController(ReplicaSetController):
+    """Keys are ReplicationControllers."""
+
     name = "replicationcontroller"
     account = "replication-controller"
     resource = REPLICATION_CONTROLLERS

@@ -1,4 +1,4 @@
-"""The taint eviction controller. Keys are pods."""
+"""The taint eviction controller."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from groundplane.controllers.tainteviction.plan import FOREVER, stays_until
 
 
 class TaintEvictionController(KeyedController):
+    """Keys are pods."""
+
     name = "tainteviction"
     account = "node-controller"
     component = "taint-eviction-controller"
