@@ -295,6 +295,7 @@ def test_first_commands_at_once_start_one_daemon() -> None:
 def test_without_root_it_is_one_sentence() -> None:
     source = str(Path(groundplane.__file__).parents[1])
     with ground() as fresh:
+        fresh.directory.chmod(0o755)
         for python in (sys.executable, "/usr/bin/python3"):  # a private /root hides the first one from others
             try:
                 done = subprocess.run(

@@ -12,6 +12,7 @@ from aiohttp import web
 import groundplane
 from groundplane.base.jsonyaml import dumps
 from groundplane.dockerapi.door import Door, door, json_answer
+from groundplane.dockerapi.errors import answer
 from groundplane.dockerapi.query import Filters, filters, labels_match, stamp
 from groundplane.dockerapi.stamps import time_text
 from groundplane.engine.contract import ContainerInfo, EngineEvent, NoSuchContainer, State
@@ -19,6 +20,7 @@ from groundplane.engine.contract import ContainerInfo, EngineEvent, NoSuchContai
 API_VERSION = "1.47"
 MIN_API_VERSION = "1.24"
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+_NETWORKS = {"host": "host", "none": "null"}
 _EVENT_FILTERS = frozenset({"container", "event", "image", "label", "type", "scope", "daemon"})
 
 
@@ -114,8 +116,27 @@ def _operating_system() -> str:
 
 
 async def networks(request: web.Request) -> web.Response:
+    return json_answer([_network(name) for name in _NETWORKS])
+
+
+async def network(request: web.Request) -> web.Response:
+    name = request.match_info["id"]
+    if name not in _NETWORKS:
+        return answer(404, f"network {name} not found")
+    return json_answer(_network(name))
+
+
+def _network(name: str) -> dict[str, Any]:
     empty: dict[str, Any] = {"Scope": "local", "Internal": False, "Containers": {}, "Options": {}, "Labels": {}}
-    return json_answer([{"Name": n, "Id": n, "Driver": d, **empty} for n, d in (("host", "host"), ("none", "null"))])
+    return {"Name": name, "Id": name, "Driver": _NETWORKS[name], **empty}
+
+
+async def volume(request: web.Request) -> web.Response:
+    return answer(404, f"get {request.match_info['name']}: no such volume")
+
+
+async def plugin(request: web.Request) -> web.Response:
+    return answer(404, f'plugin "{request.match_info["name"]}" not found')
 
 
 async def volumes(request: web.Request) -> web.Response:
