@@ -1,6 +1,6 @@
 """The default plug-ins in upstream's order (pkg/kubeapiserver/options/plugins.go, AllOrderedPlugins).
 
-Not offered yet, and said so in docs/design/apiserver.md: PodSecurity, webhooks and admission policies, ResourceQuota.
+Not offered yet, and said so in docs/design/apiserver.md: webhooks and admission policies, ResourceQuota.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from groundplane.apiserver.admission.accounts import ServiceAccount
 from groundplane.apiserver.admission.contract import Plugin
 from groundplane.apiserver.admission.limits import LimitRanger
 from groundplane.apiserver.admission.namespaces import NamespaceLifecycle
+from groundplane.apiserver.admission.podsecurity.plugin import PodSecurity
 from groundplane.apiserver.admission.scheduling import (
     DefaultTolerationSeconds,
     Priority,
@@ -39,6 +40,7 @@ def default(machine: Machine, escalation: Escalation) -> list[Plugin]:
         ServiceAccount(),
         NodeRestriction(CachedObjects(machine)),
         TaintNodesByCondition(),
+        PodSecurity(),
         Priority(),
         DefaultTolerationSeconds(),
         StorageObjectInUseProtection(),
