@@ -12,7 +12,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import urllib.request
@@ -24,6 +23,9 @@ HERE = Path(__file__).resolve().parent
 GROUND = str(Path(sys.executable).parent / "ground")
 ROOT = os.environ.get("GROUND_ROOT", "/var/lib/groundplane-demo")
 RUN = os.environ.get("GROUND_RUN", "/run/groundplane-demo")
+COUNTER = os.environ.get(
+    "DEMO_COUNTER", "/var/tmp/groundplane-demo-counter"
+)  # the application's: no --purge touches it
 ENV = {**os.environ, "GROUND_ROOT": ROOT, "GROUND_RUN": RUN}
 
 
@@ -101,9 +103,9 @@ def image(version: str) -> str:
     )  # fmt: skip
 
 
-def deploy(counter: str) -> str:
-    manifests = Path(counter, "demo.yaml")
-    manifests.write_text((HERE / "demo.yaml").read_text().replace("COUNTER_DIRECTORY", counter))
+def deploy() -> str:
+    manifests = Path(COUNTER, "demo.yaml")
+    manifests.write_text((HERE / "demo.yaml").read_text().replace("COUNTER_DIRECTORY", COUNTER))
     shown = ground("kube", "apply", "-f", str(manifests), quiet=False)
     ground("kube", "rollout", "status", "deployment/web", "-n", "demo", "--timeout=60s", quiet=False)
     return shown + ground("kube", "get", "pods", "-n", "demo", "-o", "wide", quiet=False)
@@ -117,7 +119,7 @@ def answers() -> str:
 def update() -> str:
     client = Client(service_address())
     client.start()
-    ground("kube", "set-image", "deployment/web", "web=demo:v2", "-n", "demo", quiet=False)
+    ground("kube", "set", "image", "deployment/web", "web=demo:v2", "-n", "demo", quiet=False)
     ground("kube", "rollout", "status", "deployment/web", "-n", "demo", "--timeout=60s", quiet=False)
     time.sleep(0.5)
     shown = client.end()
@@ -183,23 +185,28 @@ def left_on_the_host() -> set[str]:
 
 
 def tables() -> set[str]:
-    from groundplane.kernel.nftables.listing import table_names
+    from groundplane.kernel.netlink.channel import NETFILTER, Channel
+    from groundplane.kernel.nftables.listing import tables as listed
 
-    return {f"nf_tables table {name}" for name in table_names()}
+    with Channel(NETFILTER) as channel:
+        return {f"nf_tables table {name}" for name in listed(channel)}
 
 
 def main() -> int:
     if os.geteuid() != 0:
         print("demo: root is needed (namespaces, mounts, cgroups); run `sudo make demo`", file=sys.stderr)
         return 1
-    before = left_on_the_host()
-    counter = tempfile.mkdtemp(prefix="groundplane-demo-")
-    os.chmod(counter, 0o755)
     begun = time.monotonic()
     try:
+        if os.path.exists(ROOT):
+            print("● A demo that did not end is taken down first", flush=True)
+            ground("down", "--purge")
+        before = left_on_the_host()
+        shutil.rmtree(COUNTER, ignore_errors=True)
+        os.makedirs(COUNTER, 0o755)
         step("The application's image, made from this host's Python", 5, lambda: image("v1"))
         step("A Kubernetes cluster on this machine", 2.5, lambda: ground("up", quiet=False))
-        step("The application: Namespace, ConfigMap, Secret, Deployment of three, Service", 4, lambda: deploy(counter))
+        step("The application: Namespace, ConfigMap, Secret, Deployment of three, Service", 4, deploy)
         step("It answers through its Service", 1, answers)
         step("A second version's image", 2, lambda: image("v2"))
         step("Rolled out while a client keeps asking", 10, update)
@@ -209,18 +216,17 @@ def main() -> int:
         left = left_on_the_host() - before
         if left:
             raise DemoFailed("left on the host: " + ", ".join(sorted(left)))
-        total = Path(counter, "counter").read_text()
+        total = Path(COUNTER, "counter").read_text()
+        shutil.rmtree(COUNTER)
         print(f"\n● Nothing is left but the counter, which was the application's own: {total} requests")
         print(f"\nDone in {time.monotonic() - begun:.1f} s.")
         return 0
     except (DemoFailed, OSError, subprocess.TimeoutExpired) as error:
         print(
-            f"\ndemo: {error}\n      the daemon's log: {ROOT}/log/groundd.log (kept until `ground down --purge`)",
+            f"\ndemo: {error}\n      the daemon's log: {ROOT}/log/groundd.log; the next demo cleans up",
             file=sys.stderr,
         )
         return 1
-    finally:
-        shutil.rmtree(counter, ignore_errors=True)
 
 
 if __name__ == "__main__":
