@@ -12,10 +12,18 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from groundplane.base.clock import SystemClock
+from groundplane.base.errors import GroundError
 from groundplane.base.settings import Settings
 from groundplane.daemon.main import run_loop
 
 Report = Callable[[str], None]
+STOP_SECONDS = 5.0  # for what a role does at its end, giving its lease up included
+
+
+class LeaseLost(GroundError):
+    """This process may not act any more."""
+
+    retry = True
 
 
 def run_apiserver(settings: Settings, store_url: str, host: str, report: Report) -> None:
@@ -44,19 +52,45 @@ def run_apiserver(settings: Settings, store_url: str, host: str, report: Report)
 
 
 def run_loops(settings: Settings, kubeconfig: str, *, scheduler: bool, controllers: bool) -> None:
-    """Controllers or scheduler against the API server of a kubeconfig."""
+    """Controllers or scheduler against the API server of a kubeconfig, once this process holds their lease.
+
+    Raises LeaseLost where another process took over: whoever started this one may start it again, to wait.
+    """
 
     async def work(ended: asyncio.Event) -> None:
-        from groundplane.daemon import identities  # late: as above
+        from groundplane.base.ids import uuid4  # late: as above
+        from groundplane.client.leader import Leader, LeaseWords
+        from groundplane.daemon import identities
         from groundplane.daemon.controlplane import Loops, facts
 
-        clock = SystemClock()
-        clients = identities.remote(kubeconfig, clock)
-        cluster = facts(settings, kubeconfig)
-        loops = Loops(clients, clock, cluster, scheduler=scheduler, controllers=controllers)
-        loops.start()
-        await ended.wait()
-        await loops.stop()
+        name = "kube-scheduler" if scheduler else "kube-controller-manager"
+        clock, cluster = SystemClock(), facts(settings, kubeconfig)
+        clients = identities.Remote(kubeconfig, clock, name)
+
+        async def lead() -> None:
+            loops = Loops(clients, clock, cluster, scheduler=scheduler, controllers=controllers)
+            loops.start()
+            try:
+                await ended.wait()
+            finally:
+                await loops.stop()
+
+        words = LeaseWords(name, f"{os.uname().nodename}_{uuid4()}")
+        leading = asyncio.ensure_future(Leader(clients(identities.ADMIN, name), clock, words).run(lead))
+        waiting = asyncio.ensure_future(ended.wait())
+        try:
+            await asyncio.wait((leading, waiting), return_when=asyncio.FIRST_COMPLETED)
+            if not ended.is_set():
+                leading.result()
+                raise LeaseLost(
+                    f"the lease kube-system/{name} was lost: another process holds it, or no API server answers"
+                )
+            await asyncio.wait((leading,), timeout=STOP_SECONDS)
+        finally:
+            leading.cancel()
+            waiting.cancel()
+            await asyncio.gather(leading, waiting, return_exceptions=True)
+            await clients.close()
 
     _run(work)
 

@@ -37,7 +37,15 @@ def local(server: ApiServer) -> Clients:
     return lambda user, agent: Client(server.transport(user, agent))
 
 
-def remote(path: str, clock: Clock) -> Clients:
-    """Clients over TLS; whoever the kubeconfig names is the identity, whatever is asked for."""
-    access = kubeconfig.load(path)
-    return lambda user, agent: Client(HttpsTransport(access, clock, agent))
+class Remote:
+    """Clients over one TLS transport; whoever the kubeconfig names is the identity, whatever is asked for."""
+
+    def __init__(self, path: str, clock: Clock, agent: str = "groundplane") -> None:
+        """Raises KubeconfigError."""
+        self._client = Client(HttpsTransport(kubeconfig.load(path), clock, agent))
+
+    def __call__(self, user: User, agent: str) -> Client:
+        return self._client
+
+    async def close(self) -> None:
+        await self._client.close()
