@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from groundplane.engine.contract import EngineError
-from groundplane.engine.images.files import write_durably
+from groundplane.engine.images.files import sweep_temporary, write_durably
 from groundplane.oci.image import Descriptor, ImageDocumentError, Index, read_index
 
 REF_NAME = "org.opencontainers.image.ref.name"
@@ -23,6 +23,7 @@ class NameIndex:
         self._path = os.path.join(root, "index.json")
         self.names: dict[str, Descriptor] = {}
         self.manifests: dict[str, Descriptor] = {}
+        sweep_temporary(root)
         layout = os.path.join(root, "oci-layout")
         if not os.path.exists(layout):
             write_durably(layout, _LAYOUT, mode=0o644)

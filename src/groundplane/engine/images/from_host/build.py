@@ -49,6 +49,7 @@ async def make_image(store: ImageStore, cache_directory: str, wish: FromHost) ->
 def _make(store: ImageStore, cache: LayerCache, wish: FromHost) -> Made:
     settings = _settings(wish)
     plan = _plan(wish)
+    cache.prune(store.blobs)
     epoch = wish.source_date_epoch
     layers = [make_layer(plan.base, store.blobs, cache, epoch)]
     if plan.added.nodes:

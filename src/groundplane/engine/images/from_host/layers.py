@@ -37,6 +37,16 @@ class LayerCache:
             return None
         return Descriptor(LAYER_TAR, digest, blobs.size(digest))
 
+    def prune(self, blobs: Blobs) -> None:
+        """Forget layers that went with their images, and what a crash left half-written."""
+        if not os.path.isdir(self.directory):
+            return
+        for name in os.listdir(self.directory):
+            if name.startswith("."):
+                os.unlink(os.path.join(self.directory, name))
+            else:
+                self.get(name, blobs)
+
     def put(self, fingerprint: str, digest: str) -> None:
         os.makedirs(self.directory, mode=0o700, exist_ok=True)
         with open(os.path.join(self.directory, f".{fingerprint}"), "w", encoding="ascii") as f:
