@@ -1,4 +1,4 @@
-"""`ground apiserver`, `controllers`, `scheduler` as processes of their own: leases, take-over after kill -9, a clean end."""
+"""`ground apiserver`, `controllers`, `scheduler` as processes: leases, take-over after kill -9, a clean end."""
 
 from __future__ import annotations
 
