@@ -157,8 +157,9 @@ class Worker:
         now, monotonic = self._context.clock.time(), self._context.clock.monotonic()
         todo = plan(self.pod, observed, now, monotonic)
         self._wait, self._again = todo.wait, False
+        if await self._keep_probes(observed, todo):
+            observed = self._observe()  # a container that has just got a prober is not ready before its first answer
         self._report(observed, now)
-        await self._keep_probes(observed, todo)
         self._tell_backoff(observed, todo, now)
         for view in todo.remove:
             await self._remove(view)
@@ -209,8 +210,8 @@ class Worker:
         status = pod_status({**self.pod, "status": known}, observed, self._context.place.address, now)
         self._reporter.send(self.pod, status)
 
-    async def _keep_probes(self, observed: Observed, todo: Plan) -> None:
-        """A prober for each running container with probes, none for any other."""
+    async def _keep_probes(self, observed: Observed, todo: Plan) -> bool:
+        """A prober for each running container with probes, none for any other; whether there are new ones."""
         wanted: dict[str, tuple[ContainerView, dict[str, object]]] = {}
         if not todo.terminate:
             for container in (*app_containers(self.pod), *filter(is_sidecar, init_containers(self.pod))):
@@ -219,9 +220,10 @@ class Worker:
                     wanted[view.id] = (view, container)
         for id in [id for id in self._probers if id not in wanted]:
             await self._probers.pop(id).stop()
-        for id, (_, container) in wanted.items():
-            if id not in self._probers:
-                self._add_prober(id, container)
+        new = {id: container for id, (_, container) in wanted.items() if id not in self._probers}
+        for id, container in new.items():
+            self._add_prober(id, container)
+        return bool(new)
 
     def _add_prober(self, id: str, container: dict[str, object]) -> None:
         name = str(container["name"])
