@@ -26,7 +26,11 @@ class Response:
     def __init__(self, sock: _socket.socket) -> None:
         self._socket = sock
         self._buffer = b""
-        self.status, self.headers = self._read_head()
+        try:
+            self.status, self.headers = self._read_head()
+        except BaseException:
+            self.close()
+            raise
 
     def _read_head(self) -> tuple[int, dict[str, str]]:
         while (end := self._buffer.find(b"\r\n\r\n")) < 0:
@@ -61,9 +65,10 @@ class Response:
 
     def read(self) -> bytes:
         """The whole body; closes the connection."""
-        body = b"".join(self.pieces())
-        self.close()
-        return body
+        try:
+            return b"".join(self.pieces())
+        finally:
+            self.close()
 
     def lines(self) -> Iterator[bytes]:
         """The body's lines as they arrive, without their ends."""

@@ -1,0 +1,200 @@
+"""Docker's documents to the engine's values and back, without an engine."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from aiohttp.test_utils import make_mocked_request
+from tests.fakes.clock import VirtualClock
+
+from groundplane.dockerapi import query
+from groundplane.dockerapi.create import container_spec
+from groundplane.dockerapi.errors import NotOffered, status_of
+from groundplane.dockerapi.shapes import inspect_container, list_entry, repo_digests, status_text
+from groundplane.dockerapi.stamps import human_duration, time_text
+from groundplane.engine.contract import (
+    BadParameter,
+    Conflicting,
+    ContainerInfo,
+    ContainerSpec,
+    EngineError,
+    ImageInfo,
+    Mount,
+    NoSuchImage,
+    Resources,
+    State,
+)
+
+CLOCK = VirtualClock()
+NOW = int(CLOCK.time() * 1e9)
+
+
+def spec(**host: Any) -> ContainerSpec:
+    return container_spec("x", {"Image": "i", "HostConfig": host})
+
+
+def test_what_docker_sends_by_default_is_nothing_special() -> None:
+    made = container_spec("/web", {"Image": "i", "Cmd": ["a"], "Env": ["A=1=2", "BARE"], "HostConfig": None})
+    assert made == replace(
+        ContainerSpec("i", "web", args=["a"], env={"A": "1=2"}), mounts=[], devices=[], docker=made.docker
+    )
+
+
+def test_entrypoints() -> None:
+    for given, wanted in ((None, None), ([], None), ([""], []), (["sh", "-c"], ["sh", "-c"]), ("sh", ["sh"])):
+        assert container_spec("", {"Image": "i", "Entrypoint": given}).entrypoint == wanted
+
+
+def test_mounts() -> None:
+    made = spec(
+        Binds=["/a:/b", "/c:/d:ro,rshared"],
+        Tmpfs={"/t": "size=1m"},
+        Mounts=[
+            {"Type": "bind", "Source": "/s", "Target": "/m", "ReadOnly": True},
+            {"Type": "tmpfs", "Target": "/n", "TmpfsOptions": {"SizeBytes": 5, "Mode": 0o700}},
+        ],
+    )
+    assert made.mounts == [
+        Mount("/b", "/a"),
+        Mount("/d", "/c", read_only=True, propagation="rshared"),
+        Mount("/m", "/s", read_only=True),
+        Mount("/n", "tmpfs", "tmpfs", options=("size=5", "mode=700")),
+        Mount("/t", "tmpfs", "tmpfs", options=("noexec", "nosuid", "nodev", "size=1m")),
+    ]
+
+
+def test_limits_and_security() -> None:
+    made = spec(
+        NanoCpus=1_500_000_000,
+        Memory=64 << 20,
+        PidsLimit=-1,
+        OomScoreAdj=0,  # what the docker command line always sends: not asked for
+        SecurityOpt=["no-new-privileges", "seccomp=unconfined", "label=disable"],
+        MaskedPaths=[],
+        GroupAdd=["7"],
+        Ulimits=[{"Name": "nofile", "Soft": 1, "Hard": 2}],
+    )
+    assert made.resources == Resources(cpu_quota=150_000, cpu_period=100_000, memory=64 << 20)
+    assert made.security.no_new_privileges and made.security.seccomp == "unconfined"
+    assert (made.security.masked_paths, made.security.read_only_paths, made.security.groups) == ((), None, (7,))
+    assert made.ulimits == {"nofile": (1, 2)}
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        {"PortBindings": {"80/tcp": [{"HostPort": "80"}]}},
+        {"PublishAllPorts": True},
+        {"RestartPolicy": {"Name": "always"}},
+        {"NetworkMode": "bridge"},
+        {"NetworkMode": "mine"},
+        {"NetworkMode": "container:x"},
+        {"VolumesFrom": ["x"]},
+        {"Binds": ["named:/x"]},
+        {"Mounts": [{"Type": "volume", "Target": "/x"}]},
+        {"DeviceRequests": [{}]},
+        {"PidMode": "container:x"},
+        {"LogConfig": {"Type": "syslog"}},
+        {"GroupAdd": ["audio"]},
+        {"UsernsMode": "keep-id"},
+    ],
+)
+def test_what_is_not_offered_is_one_sentence(host: dict[str, Any]) -> None:
+    with pytest.raises(NotOffered) as caught:
+        spec(**host)
+    assert "\n" not in str(caught.value) and status_of(caught.value) == 501
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"Image": 5},
+        {"Image": "i", "Env": "A=1"},
+        {"Image": "i", "Env": ["=x"]},
+        {"Image": "i", "Tty": "yes"},
+        {"Image": "i", "StopTimeout": True},
+        {"Image": "i", "Cmd": [1]},
+        {"Image": "i", "HostConfig": {"Memory": 1}},
+        {"Image": "i", "HostConfig": {"NanoCpus": 1, "CpuQuota": 1}},
+        {"Image": "i", "HostConfig": {"Binds": ["/a"]}},
+        {"Image": "i", "HostConfig": {"Binds": ["/a:/b:weird"]}},
+        {"Image": "i", "HostConfig": {"Mounts": [{"Type": "bind", "Source": "/x", "Target": "rel"}]}},
+        {"Image": "i", "HostConfig": {"SecurityOpt": ["magic=1"]}},
+    ],
+)
+def test_wrong_requests_are_400(body: dict[str, Any]) -> None:
+    with pytest.raises(BadParameter) as caught:
+        container_spec("", body)
+    assert status_of(caught.value) == 400
+
+
+def test_statuses_of_errors() -> None:
+    errors = (NoSuchImage("x"), Conflicting("x"), EngineError("x"))
+    assert [status_of(error) for error in errors] == [404, 409, 500]
+
+
+def test_times() -> None:
+    assert time_text(0) == "0001-01-01T00:00:00Z"
+    assert time_text(1_700_000_000_120_000_000) == "2023-11-14T22:13:20.12Z"
+    assert time_text(1_700_000_000_000_000_000) == "2023-11-14T22:13:20Z"
+    assert human_duration(0) == "Less than a second" and human_duration(3600 * 47) == "47 hours"
+
+
+def info(**changes: Any) -> ContainerInfo:
+    made = ContainerInfo(
+        "c" * 64, ContainerSpec("app", "web", network="none"), "sha256:" + "1" * 64, State.RUNNING, NOW
+    )
+    return replace(made, started_at=NOW - 5_000_000_000, pid=7, argv=("sh", "-c", "a b"), **changes)
+
+
+def test_a_container_in_a_listing() -> None:
+    entry = list_entry(info(), "app", CLOCK)
+    assert (entry["Status"], entry["Command"], entry["Names"]) == ("Up 5 seconds", "sh -c 'a b'", ["/web"])
+    ended = info(state=State.EXITED, exit_code=3, finished_at=NOW - 60_000_000_000)
+    assert status_text(ended, CLOCK) == "Exited (3) About a minute ago"
+    assert status_text(info(state=State.EXITED, exit_code=None, finished_at=NOW), CLOCK).startswith("Exited (255)")
+
+
+def test_a_container_inspected() -> None:
+    image = ImageInfo(
+        "sha256:1", ["app:latest"], {"config": {"Env": ["PATH=/bin", "A=1"], "Cmd": ["sh"], "User": "5"}}, 1, 0
+    )
+    found = inspect_container(info(spec=ContainerSpec("app", "web", env={"A": "2"})), image)
+    assert found["Config"]["Env"] == ["PATH=/bin", "A=2"]
+    assert (found["Config"]["Cmd"], found["Config"]["User"], found["Path"]) == (["sh"], "5", "sh")
+    assert (found["State"]["Pid"], found["State"]["FinishedAt"]) == (7, "0001-01-01T00:00:00Z")
+    assert inspect_container(info(), None)["Config"]["Cmd"] is None
+
+
+def test_repo_digests() -> None:
+    image = ImageInfo("sha256:1", ["localhost:5000/a:1", "localhost:5000/a:2", "b:1"], {}, 1, 0, "sha256:9")
+    assert repo_digests(image) == ["localhost:5000/a@sha256:9", "b@sha256:9"]
+
+
+def request(target: str) -> Any:
+    return make_mocked_request("GET", target)
+
+
+def test_query_values() -> None:
+    asked = request("/?a=1&b=false&c=&d=True&n=5&t=12.5&r=2023-11-14T22:13:20Z")
+    assert [query.flag(asked, name) for name in "abcde"] == [True, False, False, True, False]
+    assert query.number(asked, "n") == 5 and query.number(asked, "none", 3) == 3
+    assert query.stamp(asked, "t") == 12_500_000_000 and query.stamp(asked, "r") == 1_700_000_000_000_000_000
+    for name, read in (("a", query.stamp), ("d", query.number), ("d", query.stamp)):
+        if name == "d":
+            with pytest.raises(BadParameter):
+                read(asked, name)
+
+
+def test_filters_in_both_forms() -> None:
+    known = frozenset({"label", "name"})
+    assert query.filters(request("/"), known) == {}
+    assert query.filters(request('/?filters={"label":["a=b"]}'), known) == {"label": ["a=b"]}
+    assert query.filters(request('/?filters={"label":{"a":true,"b":false}}'), known) == {"label": ["a"]}
+    for wrong in ("x", "[]", '{"other":[]}', '{"label":5}', '{"label":[5]}'):
+        with pytest.raises(BadParameter, match="invalid filter"):
+            query.filters(request(f"/?filters={wrong}"), known)
+    assert query.labels_match({"a": "b"}, ["a", "a=b"]) and not query.labels_match({"a": "b"}, ["a=c"])
