@@ -79,6 +79,10 @@ class Rig:
         (pid,) = [pid for pid in named if _parent(pid) not in named]
         return pid
 
+    def all_supervisors(self) -> list[int]:
+        """And launchers, and the zygote."""
+        return self._named("ground-superv")
+
     def zygote(self) -> int:
         """Its pid: the one of that name that has nothing of any container open."""
         (pid,) = [pid for pid in self._named("ground-superv") if not self._has_open(pid, f"{self.run}/c/")]

@@ -197,7 +197,7 @@ def test_an_exec_s_end_is_known_though_its_agent_was_killed(run: Run) -> None:
     run(work())
 
 
-@pytest.mark.parametrize("moment", range(0, 24, 2))
+@pytest.mark.parametrize("moment", range(0, 24, 4))
 def test_a_spawner_killed_during_starts_leaves_nothing_half(run: Run, moment: int) -> None:
     async def work() -> None:
         async with rig() as r:
@@ -227,6 +227,28 @@ def test_a_killed_zygote_is_replaced(run: Run) -> None:
             await r.containers.kill(before, "TERM")
             await r.containers.kill(before)
             assert await r.containers.wait(before) == 137
+
+    run(work())
+
+
+@pytest.mark.parametrize("moment", range(0, 24, 4))
+def test_a_supervisor_killed_during_starts_is_made_up_for(run: Run, moment: int) -> None:
+    async def work() -> None:
+        async with rig() as r:
+
+            async def one() -> int:
+                id = await r.start("sh", "-c", "sleep 0.1; exit 3")
+                return await r.containers.wait(id)
+
+            await r.eventually(lambda: len(r.all_supervisors()) == 1)
+            zygote = r.zygote()
+            starts = [asyncio.ensure_future(one()) for _ in range(4)]
+            await asyncio.sleep(moment / 1000)
+            for pid in r.all_supervisors():
+                if pid != zygote:
+                    os.kill(pid, signal.SIGKILL)
+            results = await asyncio.gather(*starts, return_exceptions=True)
+            assert all(result == 3 for result in results), results
 
     run(work())
 

@@ -30,6 +30,10 @@ _FILES = ("stdout", "stderr", "journal", "spool.1.0", "spool.1.1", "spool.2.0", 
 _ORDER = (slots.LISTENER, slots.PIDFD, slots.STDOUT, slots.STDERR, slots.INPUT, slots.MASTER)
 
 
+class _Orphaned(Exception):
+    """The supervisor was killed before the container ran: the engine sees our end, and orders again."""
+
+
 class Handover:
     """What the supervisor must know of its container, from the `pid` file, because that survives a supervisor."""
 
@@ -83,6 +87,8 @@ def _work(order: bytes, link: socket.socket) -> None:
         assert isinstance(spec, Spawn)
         try:
             _make(spec, link)
+        except _Orphaned:
+            _undo(spec)
         except (launch.LaunchError, KernelError, OSError, ValueError) as error:
             _undo(spec)
             # Docker's codes: 127 not found, 126 not executable, 128 for every other reason of its runtime.
@@ -118,13 +124,16 @@ def _make(spec: Spawn, link: socket.socket) -> None:
         fds = [listener, open_process(created.pid, ticks), *ends.handed_over()]
         link.sendmsg([b"1"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, pack(f"{len(fds)}i", *fds))])
         if link.recv(1) != b"1":
-            raise launch.LaunchError("the supervisor was killed before the container ran; start it again")
+            raise _Orphaned
     except BaseException:
         created.abort()
         raise
     created.start()
-    _tell(Started(created.pid, ticks, at, list(created.warnings)))
-    link.send(b"1")
+    try:  # from here on there is nothing to undo: if the supervisor is killed now, the next one goes on
+        _tell(Started(created.pid, ticks, at, list(created.warnings)))
+        link.send(b"1")
+    except OSError:
+        pass
 
 
 def seccomp_cache(run_dir: str) -> str:
