@@ -256,6 +256,7 @@ class Informer:
             case "ERROR":
                 raise ApiError(obj)
         self._revision = version_of(obj) or self._revision
+        self._backoff = 0.0
         if self._waiting:
             self._ring()
 
