@@ -130,6 +130,15 @@ def is_sidecar(container: ContainerSpec) -> bool:
     return container.get("restartPolicy") == "Always"
 
 
+def known_verdict(pod: Pod, container_id: str) -> Verdict | None:
+    """What the cluster knows of this very attempt: a restarted node goes on from there, and disturbs no endpoint."""
+    status = pod.get("status") or {}
+    for one in (*(status.get("containerStatuses") or ()), *(status.get("initContainerStatuses") or ())):
+        if str(one.get("containerID") or "").rpartition("/")[2] == container_id:
+            return Verdict(started=bool(one.get("started")), ready=bool(one.get("ready")))
+    return None
+
+
 def full_name(pod: Pod) -> str:
     """`name_namespace(uid)`, as kubelet's messages name a pod."""
     meta = pod["metadata"]

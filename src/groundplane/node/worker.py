@@ -38,6 +38,7 @@ from groundplane.node.views import (
     app_containers,
     init_containers,
     is_sidecar,
+    known_verdict,
     view_of,
 )
 from groundplane.node.volumes.payload import VolumeError
@@ -234,7 +235,8 @@ class Worker:
 
         address = self._address or self._context.place.address
         engine = self._context.engine.containers
-        self._probers[id] = Prober(container, id, address, engine, self._context.clock, self.poke, failed)
+        before = known_verdict(self.pod, id)
+        self._probers[id] = Prober(container, id, address, engine, self._context.clock, self.poke, failed, before)
 
     def _tell_backoff(self, observed: Observed, todo: Plan, now: float) -> None:
         if todo.terminate:

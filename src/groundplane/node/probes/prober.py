@@ -26,7 +26,10 @@ Tell = Callable[[str, str], None]
 
 
 class Prober:
-    """The probes of one attempt of one container. `verdict` is the newest answer; `stop` ends it."""
+    """The probes of one attempt of one container. `verdict` is the newest answer; `stop` ends it.
+
+    `before` is what an earlier life of this node had found, which holds until a probe says otherwise.
+    """
 
     def __init__(
         self,
@@ -37,6 +40,7 @@ class Prober:
         clock: Clock,
         changed: Callable[[], None],
         failed: Tell,
+        before: Verdict | None = None,
     ) -> None:
         self._container = container
         self._id = container_id
@@ -47,9 +51,9 @@ class Prober:
         self._failed = failed
         self._tasks = Tasks(f"probes/{container['name']}")
         has = {name for name in ("startup", "liveness", "readiness") if container.get(f"{name}Probe")}
-        self.verdict = Verdict(started="startup" not in has, ready="readiness" not in has)
+        self.verdict = before or Verdict(started="startup" not in has, ready="readiness" not in has)
         self._born = clock.monotonic()
-        if "startup" in has:
+        if not self.verdict.started:
             self._tasks.start("startup", self._repeat("startup"))
         else:
             self._start_others()
