@@ -161,13 +161,14 @@ def test_incremental_and_fresh_decisions_agree() -> None:
     chance = random.Random(7)
     decider, cache = cycle(*(node(f"n{i}", cpu=str(2 + i % 4), labels={"zone": "ab"[i % 2]}) for i in range(12)))
     placed: list[str] = []
-    for number in range(300):
+    for number in range(1000):
         action = chance.random()
         if action < 0.25 and placed:
             cache.remove_pod(placed.pop(chance.randrange(len(placed))))
         elif action < 0.3:
             i = chance.randrange(12)
-            taints = [TAINT] if chance.random() < 0.3 else []
+            avoid = {**TAINT, "effect": "PreferNoSchedule"}
+            taints = chance.choice([[], [], [TAINT], [avoid], [avoid, {**avoid, "key": "other"}]])
             cache.put_node(node(f"n{i}", cpu=str(2 + i % 4), labels={"zone": "ab"[i % 2]}, taints=taints))
         else:
             wish = affinity(PREFERRED, "In", "a") if number % 3 == 0 else {}

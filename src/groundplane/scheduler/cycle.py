@@ -21,6 +21,9 @@ from groundplane.scheduler.plugins.registry import Profile
 
 MAX_CLASSES = 128
 
+Fit = tuple[int, tuple[int, ...]]
+"""What a node that fits scores: the weighted sum of the local scores, and the raw relative ones."""
+
 
 @dataclass(frozen=True, slots=True)
 class Misfit:
@@ -80,24 +83,38 @@ class Ranking:
                 (self._relative if scorer.normalizes else self._local).append((scorer, state, weight))
         self._generation = -1
         self._rejections: dict[str, Rejection] = {}
-        self._fits: dict[str, tuple[int, tuple[int, ...]]] = {}  # sum of local scores, raw relative ones
-        self._uneven = False  # some relative score is not zero: totals depend on all nodes that fit
+        self._fits: dict[str, Fit] = {}
+        self._none = (0,) * len(self._relative)
+        self._highest = [0] * len(self._relative)  # of the raw relative scores of all nodes that fit
         self._stamps: dict[str, int] = {}  # which heap entry of a node counts
         self._heap: list[tuple[int, float, str, int]] = []
         self._stamp = 0
 
     def refresh(self) -> None:
         """Ask the plugins about every node that changed since the last time."""
-        changed = [(name, node) for name, node in self._cache.changed_since(self._generation)]
+        changed = list(self._cache.changed_since(self._generation))
         self._generation = self._cache.generation
+        moved = False
         for name, node in changed:
+            old = self._fits.pop(name, None)
             self._rejections.pop(name, None)
-            self._fits.pop(name, None)
             self._stamps.pop(name, None)
             if node is not None:
                 self._ask(name, node)
-        if changed and (self._uneven or len(self._heap) > 4 * len(self._fits) + 64):
+            moved = self._moves_highest(old, self._fits.get(name)) or moved
+        if moved or len(self._heap) > 4 * len(self._fits) + 64:
             self._rebuild()
+            return
+        for name, _ in changed:
+            if name in self._fits:
+                self._push(name)
+
+    def _moves_highest(self, old: Fit | None, new: Fit | None) -> bool:
+        """Whether a node that changed may have changed the highest relative scores, and so everybody's total."""
+        before, after = old[1] if old else self._none, new[1] if new else self._none
+        if before == after:
+            return False
+        return any(b == top > 0 or a > top for b, a, top in zip(before, after, self._highest, strict=True))
 
     def best(self) -> NodeInfo | None:
         while self._heap:
@@ -124,27 +141,23 @@ class Ranking:
         local = 0
         for scorer, state, weight in self._local:
             local += weight * scorer.score(state, node)
-        relative = tuple(scorer.score(state, node) for scorer, state, _ in self._relative)
-        self._fits[name] = (local, relative)
-        if any(relative):
-            self._uneven = True
-        elif not self._uneven:
-            self._push(name, local)
+        self._fits[name] = (local, tuple(scorer.score(state, node) for scorer, state, _ in self._relative))
 
-    def _push(self, name: str, score: int) -> None:
+    def _push(self, name: str) -> None:
+        """Into the heap with its total. Where all relative scores are zero they add the same to every node."""
+        total, relative = self._fits[name]
+        for (scorer, _, weight), raw, top in zip(self._relative, relative, self._highest, strict=True):
+            if top:
+                total += weight * scorer.normalize(raw, top)
         self._stamp += 1
         self._stamps[name] = self._stamp
-        heapq.heappush(self._heap, (-score, self._chance.random(), name, self._stamp))
+        heapq.heappush(self._heap, (-total, self._chance.random(), name, self._stamp))
 
     def _rebuild(self) -> None:
         """Score all nodes that fit together, and start a new heap."""
         self._heap.clear()
         self._stamps.clear()
-        self._uneven = any(any(relative) for _, relative in self._fits.values())
-        highest = [max((r[i] for _, r in self._fits.values()), default=0) for i in range(len(self._relative))]
-        for name, (local, relative) in self._fits.items():
-            total = local
-            if self._uneven:
-                for (scorer, _, weight), raw, top in zip(self._relative, relative, highest, strict=True):
-                    total += weight * scorer.normalize(raw, top)
-            self._push(name, total)
+        raw = [relative for _, relative in self._fits.values()]
+        self._highest = [max((r[i] for r in raw), default=0) for i in range(len(self._relative))]
+        for name in self._fits:
+            self._push(name)
