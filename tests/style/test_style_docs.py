@@ -13,27 +13,22 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "ex
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
-    dead = []
-    for target in re.findall(r"\]\(([^)#\s]+)", page.read_text()):
-        if "://" not in target and not target.startswith("mailto:") and not (page.parent / target).exists():
-            dead.append(target)
-    assert dead == []
+    targets = re.findall(r"\]\(([^)#\s]+)", page.read_text())
+    local = [t for t in targets if "://" not in t and not t.startswith("mailto:")]
+    assert [t for t in local if not (page.parent / t).exists()] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_named_paths_exist(page: Path) -> None:
     """`src/…`, `tests/…`, `docs/…`, `tools/…`, `bench/…`, `examples/…` in backquotes, with or without a line number."""
-    missing = []
-    for name in re.findall(r"`((?:src|tests|docs|tools|bench|examples)/[^`\s*{<…]+)`", page.read_text()):
-        if not (ROOT / name.split(":")[0]).exists():
-            missing.append(name)
-    assert missing == []
+    named = re.findall(r"`((?:src|tests|docs|tools|bench|examples)/[^`\s*{<…]+)`", page.read_text())
+    assert [n for n in named if not (ROOT / n.split(":")[0]).exists()] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_named_make_targets_exist(page: Path) -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert {t for t in re.findall(r"`make ([a-z]+)`", page.read_text())} <= targets
+    assert set(re.findall(r"`make ([a-z]+)`", page.read_text())) <= targets
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))

@@ -60,9 +60,7 @@ def test_an_updater_takes_what_it_changes() -> None:
     assert owners(updated) == {"upd/Update": {"f:data": {"f:y": {}, "f:z": {}}}}
     with pytest.raises(ApplyConflict) as caught:
         applied(updated, config_map(y="9", z="2"), "one")
-    sentence = (
-        'Apply failed with 2 conflicts: conflicts with "upd" using v1:\n- .data.y\n- .data.z'
-    )
+    sentence = 'Apply failed with 2 conflicts: conflicts with "upd" using v1:\n- .data.y\n- .data.z'
     assert str(caught.value) == sentence
 
 
