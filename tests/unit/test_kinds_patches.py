@@ -60,7 +60,20 @@ JSON = st.recursive(
 
 
 @settings(derandomize=True)
-@given(JSON, st.lists(st.fixed_dictionaries({"op": st.sampled_from(["add", "remove", "move", "copy", "test", "replace"]), "path": st.sampled_from(["", "/", "/a", "/0", "/a/0", "//"]), "from": st.just("/a"), "value": JSON}), max_size=3))  # fmt: skip
+@given(
+    JSON,
+    st.lists(
+        st.fixed_dictionaries(
+            {
+                "op": st.sampled_from(["add", "remove", "move", "copy", "test", "replace"]),
+                "path": st.sampled_from(["", "/", "/a", "/0", "/a/0", "//"]),
+                "from": st.just("/a"),
+                "value": JSON,
+            }
+        ),
+        max_size=3,
+    ),
+)
 def test_json_patch_never_fails_otherwise(document: Any, patch: Any) -> None:
     before = copy.deepcopy(document)
     try:
@@ -74,11 +87,18 @@ def test_merge_patch_follows_the_rfc_example() -> None:
     document = {"title": "Goodbye!", "author": {"givenName": "John", "familyName": "Doe"}, "tags": ["a", "b"]}
     patch = {"title": "Hello!", "phone": "1", "author": {"familyName": None}, "tags": ["a"]}
     assert mergepatch.apply(document, patch) == {
-        "title": "Hello!", "phone": "1", "author": {"givenName": "John"}, "tags": ["a"],
-    }  # fmt: skip
+        "title": "Hello!",
+        "phone": "1",
+        "author": {"givenName": "John"},
+        "tags": ["a"],
+    }
 
 
-OBJECTS = st.dictionaries(st.text(max_size=2), st.integers(0, 3) | st.dictionaries(st.text(max_size=2), st.integers(0, 3), max_size=2), max_size=4)  # fmt: skip
+OBJECTS = st.dictionaries(
+    st.text(max_size=2),
+    st.integers(0, 3) | st.dictionaries(st.text(max_size=2), st.integers(0, 3), max_size=2),
+    max_size=4,
+)
 
 
 @settings(derandomize=True)

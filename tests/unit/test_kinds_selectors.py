@@ -12,12 +12,25 @@ LABELS = {"app": "web", "tier": "front", "n": "5"}
 @pytest.mark.parametrize(
     ("text", "matches"),
     [
-        ("", True), ("app=web", True), ("app==web", True), ("app!=web", False), ("missing!=x", True), ("app in (a,web)", True),
-        ("app notin (a, b)", True), ("missing notin (a)", True), ("app", True), ("!app", False), ("!missing", True),
-        ("app=web,tier=back", False), ("n>4", True), ("n<5", False), ("app=", False), ("app in (web),tier", True),
+        ("", True),
+        ("app=web", True),
+        ("app==web", True),
+        ("app!=web", False),
+        ("missing!=x", True),
+        ("app in (a,web)", True),
+        ("app notin (a, b)", True),
+        ("missing notin (a)", True),
+        ("app", True),
+        ("!app", False),
+        ("!missing", True),
+        ("app=web,tier=back", False),
+        ("n>4", True),
+        ("n<5", False),
+        ("app=", False),
+        ("app in (web),tier", True),
         ("example.com/app", False),
     ],
-)  # fmt: skip
+)
 def test_label_selector(text: str, matches: bool) -> None:
     assert selectors.parse_labels(text).matches(LABELS) is matches
 
