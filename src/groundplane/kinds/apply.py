@@ -2,7 +2,7 @@
 
 The algorithm is KEP-555's, as structured-merge-diff (merge/update.go) carries it out:
 
-    apply   merged = live ⊕ config; the applier owns config's paths; what it owned before and nobody owns now is removed;
+    apply   merged = live ⊕ config; the applier owns config's paths; what it owned before and nobody owns now goes;
             paths of others that the merge changes are conflicts, unless forced: then those others lose them
     update  the writer owns what it added or changed, everyone else loses that, and what was removed
 
