@@ -18,6 +18,7 @@ from groundplane.base.clock import Clock
 from groundplane.base.jsonyaml import DecodeError, dumps, loads
 from groundplane.client.contract import JSON, ApiError, ConnectionLost, Object, Request, Response, WatchEvent
 from groundplane.client.kubeconfig import Access
+from groundplane.client.streams import ChannelStreams, Params, connect
 
 READ_TRIES = 4
 READ_PAUSE = 0.05
@@ -113,6 +114,10 @@ class HttpsTransport:
                 yield answer.content.iter_any()
         except _BROKEN as error:
             raise self._lost(error) from error
+
+    async def channels(self, path: str, params: Params) -> ChannelStreams:
+        """A process's streams (pods/exec), over a connection of its own. Raises ApiError, ConnectionLost."""
+        return await connect(self._access.server + path, params, tls=_tls(self._access), headers=self._headers({}))
 
     async def close(self) -> None:
         session, self._session = self._session, None

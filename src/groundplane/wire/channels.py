@@ -64,15 +64,28 @@ def exit_status(code: int) -> dict[str, Any]:
 
 def read_exit(data: bytes) -> int:
     """The exit code in an error channel's Status; a failure without one is 1. Raises ChannelError."""
-    try:
-        status = jsonyaml.loads(data)
-    except jsonyaml.DecodeError as error:
-        raise ChannelError(f"status message: {error}") from error
-    if not isinstance(status, dict):
-        raise ChannelError("status message: an object expected")
+    status = _status(data)
     if status.get("status") == "Success":
         return 0
     for cause in (status.get("details") or {}).get("causes") or ():
         if cause.get("reason") == "ExitCode" and str(cause.get("message")).isdigit():
             return int(cause["message"])
     return 1
+
+
+def failure_of(data: bytes) -> str:
+    """Why nothing could be run; empty where the error channel's Status tells an exit code. Raises ChannelError."""
+    status = _status(data)
+    if status.get("status") == "Success" or status.get("reason") == "NonZeroExitCode":
+        return ""
+    return str(status.get("message") or "the command failed")
+
+
+def _status(data: bytes) -> dict[str, Any]:
+    try:
+        status = jsonyaml.loads(data)
+    except jsonyaml.DecodeError as error:
+        raise ChannelError(f"status message: {error}") from error
+    if not isinstance(status, dict):
+        raise ChannelError("status message: an object expected")
+    return status

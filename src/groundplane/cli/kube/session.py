@@ -35,8 +35,9 @@ class KubeError(GroundError):
 class Session:
     """`namespace` is the wished one, else the kubeconfig's, else default."""
 
-    def __init__(self, client: Client, namespace: str) -> None:
-        self.client = client
+    def __init__(self, transport: HttpsTransport, namespace: str) -> None:
+        self.transport = transport
+        self.client = Client(transport)
         self.namespace = namespace
 
     def of(self, resource: Resource) -> ResourceClient:
@@ -52,14 +53,14 @@ def run_session(place: Place, parsed: Parsed, work: Callable[[Session], Awaitabl
     access = files.load(path)
 
     async def main() -> T:
-        client = Client(HttpsTransport(access, SystemClock(), "ground"))
+        transport = HttpsTransport(access, SystemClock(), "ground")
         try:
-            return await work(Session(client, parsed.text("namespace") or access.namespace or "default"))
+            return await work(Session(transport, parsed.text("namespace") or access.namespace or "default"))
         except ApiError as error:
             reason = f" ({error.reason})" if error.reason else ""
             raise KubeError(f"Error from server{reason}: {error}") from error
         finally:
-            await client.close()
+            await transport.close()
 
     return asyncio.run(main())
 
