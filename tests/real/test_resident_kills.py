@@ -304,14 +304,19 @@ def test_a_sandbox_is_shared_survives_and_goes(run: Run) -> None:
                 "cgroup_parent": "pods/poda",
                 "hidden": True,
             }
-            first = await r.start("sleep", "1000", **options)
+            first = await r.start("sh", "-c", "echo shared > /dev/shm/x; sleep 1000", **options)
             await r.engine_dies()
             await r.engine_starts()
             assert [s.id for s in r.sandboxes.list()] == [sandbox.id]
-            second = await r.start("sh", "-c", "hostname; cat /proc/sys/kernel/shm_rmid_forced; ps", **options)
+            second = await r.start(
+                "sh",
+                "-c",
+                "hostname; cat /proc/sys/kernel/shm_rmid_forced; cat /dev/shm/x; cat /sys/class/net/lo/carrier; ps",
+                **options,
+            )
             assert await r.containers.wait(second) == 0
             lines = (await r.output(second)).decode().splitlines()
-            assert lines[:2] == ["web-0", "1"]
+            assert lines[:4] == ["web-0", "1", "shared", "1"]
             assert any("sleep 1000" in line for line in lines)
             netns = os.stat(sandbox.netns).st_ino
             assert os.stat(f"/proc/{r.containers.get(first).pid}/ns/net").st_ino == netns

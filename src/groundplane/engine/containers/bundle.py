@@ -32,6 +32,7 @@ def prepare(record: Record, image: Mapping[str, Any], places: Places, *, layout:
         root=record.rootfs,
         cgroup=cgroup,
         namespaces=namespaces(spec, places, layout=layout),
+        shm=_shared_memory(spec, places),
         generated=etc_files.generate(directory, spec, record.hostname),
     )
     run_dir = places.run_dir(record.id)
@@ -71,6 +72,14 @@ def namespaces(spec: ContainerSpec, places: Places, *, layout: str) -> dict[str,
     if layout == "v2" and not spec.security.privileged:
         result["cgroup"] = ""  # docker's default: private on v2, the host's on v1
     return {kind: path for kind, path in result.items() if path != "host"}
+
+
+def _shared_memory(spec: ContainerSpec, places: Places) -> str:
+    """Containers that share an IPC namespace share /dev/shm too, as in a pod."""
+    if spec.ipc_mode == "private":
+        return ""
+    own = places.pin_dir(spec.ipc_mode.partition(":")[2]) / "shm"
+    return str(own) if own.is_dir() else "/dev/shm"
 
 
 def _pin(mode: str, name: str, places: Places) -> str:

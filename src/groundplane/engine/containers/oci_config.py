@@ -33,6 +33,7 @@ class Place:
     root: str  # the mounted root file system
     cgroup: str
     namespaces: Mapping[str, str]  # OCI type → path, empty: a new one; absent: the host's
+    shm: str = ""  # a directory of this host to share as /dev/shm; empty: one of its own
     generated: Sequence[Mount] = ()  # /etc/hosts and its like, where the specification has no mount there
 
 
@@ -182,14 +183,9 @@ def _mounts(spec: ContainerSpec, place: Place) -> list[dict[str, Any]]:
     """The usual ones, less those that the specification has its own for, then the others, parents before children."""
     wanted = {os.path.normpath(mount.destination): mount for mount in spec.mounts}
     usual = defaults.mounts(spec.shm_size, privileged=spec.security.privileged)
-    if spec.ipc_mode == "host":
-        for entry in usual:
-            if entry["destination"] in ("/dev/shm", "/dev/mqueue"):
-                entry |= {
-                    "type": "bind",
-                    "source": entry["destination"],
-                    "options": ["rbind", "nosuid", "noexec", "nodev"],
-                }
+    for entry in usual:
+        if place.shm and entry["destination"] == "/dev/shm":
+            entry |= {"type": "bind", "source": place.shm, "options": ["rbind", "nosuid", "noexec", "nodev"]}
     result = [entry for entry in usual if entry["destination"] not in wanted]
     further = [m for m in place.generated if m.destination not in wanted] + list(wanted.values())
     further.sort(key=lambda mount: os.path.normpath(mount.destination).count("/"))

@@ -38,6 +38,7 @@ from groundplane.kernel.processes import open_process
 from groundplane.wire.spawner import Failed, Message, Pin, Pinned
 
 _log = Log("engine.sandboxes")
+_SHM_SIZE = 64 << 20  # bytes, as the CRI runtimes give
 
 
 class Sandboxes:
@@ -126,9 +127,20 @@ class Sandboxes:
             hostname=spec.hostname or os.uname().nodename,
             sysctls=[f"{name}={value}" for name, value in spec.sysctls.items()],
         )
+        if not spec.host_ipc:
+            self._mount_shared_memory(beside / "shm")
         pinned = await self._ordered(order)
         (beside / "holder").write_text(f"{pinned.pid} {pinned.ticks}")
         beside.rename(directory)  # the pins move with it: a directory of this name has all of them
+
+    def _mount_shared_memory(self, place: Path) -> None:
+        """/dev/shm of all containers of the pod."""
+        place.mkdir()
+        try:
+            flags = mount.MS_NOSUID | mount.MS_NODEV | mount.MS_NOEXEC
+            mount.mount("shm", str(place), "tmpfs", flags, f"mode=1777,size={_SHM_SIZE}")
+        except KernelError as error:
+            raise EngineError(f"the sandbox's /dev/shm cannot be made: {error}") from error
 
     async def _ordered(self, order: Pin) -> Pinned:
         answer: asyncio.Future[Pinned] = asyncio.get_running_loop().create_future()
@@ -183,7 +195,7 @@ class Sandboxes:
         if pid and (pidfd := open_process(pid, ticks)) >= 0:
             process.pidfd_send_signal(pidfd, 9)
             os.close(pidfd)
-        for name in ("net", "uts", "ipc", "pid"):
+        for name in ("net", "uts", "ipc", "pid", "shm"):
             try:
                 mount.umount2(str(directory / name), mount.MNT_DETACH)
             except KernelError:  # EINVAL, ENOENT: it is not bound

@@ -14,6 +14,7 @@ import time
 from groundplane.kernel.calls import mount, process
 from groundplane.kernel.calls.files import write_text
 from groundplane.kernel.calls.ids import sethostname
+from groundplane.kernel.calls.network import loopback_up
 from groundplane.kernel.errors import KernelError
 from groundplane.kernel.processes import exit_code, start_ticks
 from groundplane.runtime import launch
@@ -87,6 +88,8 @@ def _pin(order: Pin) -> Message:
         for name in order.namespaces:
             flags |= _NAMESPACES[name]
         process.unshare(flags)
+        if "net" in order.namespaces:
+            loopback_up()
         if order.hostname and "uts" in order.namespaces:
             sethostname(order.hostname)
         for sysctl in order.sysctls:
