@@ -75,10 +75,10 @@ class Client(threading.Thread):
         self.address = address
         self.versions: Counter[str] = Counter()
         self.failures: list[str] = []
-        self._stop = threading.Event()
+        self._over = threading.Event()
 
     def run(self) -> None:
-        while not self._stop.is_set():
+        while not self._over.is_set():
             try:
                 self.versions[ask(self.address).partition("version ")[2].partition(",")[0]] += 1
             except OSError as error:
@@ -86,7 +86,7 @@ class Client(threading.Thread):
             time.sleep(0.005)
 
     def end(self) -> str:
-        self._stop.set()
+        self._over.set()
         self.join()
         counts = ", ".join(f"{n} by {v}" for v, n in sorted(self.versions.items()))
         if self.failures:
