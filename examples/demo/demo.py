@@ -19,6 +19,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from groundplane.base.ids import instance_hash
+
 HERE = Path(__file__).resolve().parent
 GROUND = str(Path(sys.executable).parent / "ground")
 ROOT = os.environ.get("GROUND_ROOT", "/var/lib/groundplane-demo")
@@ -168,11 +170,13 @@ def down() -> str:
 
 
 def left_on_the_host() -> set[str]:
-    """Mounts, links, cgroups, processes and files that could be ours; nf_tables of ours by their names."""
-    found = {"mount " + line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()}
-    found |= {"link " + name for name in os.listdir("/sys/class/net")}
+    """Everything that carries this instance's name: mounts, links, tables, cgroups, processes, files."""
+    points = (line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines())
+    found = {f"mount {point}" for point in points if point.startswith((ROOT, RUN))}
+    mark = instance_hash(ROOT)
+    found |= {f"link {name}" for name in os.listdir("/sys/class/net") if mark in name}
     for base, folders, _ in os.walk("/sys/fs/cgroup"):
-        found |= {f"cgroup {base}/{name}" for name in folders if "ground" in name}
+        found |= {f"cgroup {base}/{name}" for name in folders if mark in name}
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
             words = Path("/proc", pid, "cmdline").read_bytes().split(b"\0")
@@ -189,7 +193,7 @@ def tables() -> set[str]:
     from groundplane.kernel.nftables.listing import tables as listed
 
     with Channel(NETFILTER) as channel:
-        return {f"nf_tables table {name}" for name in listed(channel)}
+        return {f"nf_tables table {name}" for name in listed(channel) if instance_hash(ROOT) in name}
 
 
 def main() -> int:
@@ -201,7 +205,6 @@ def main() -> int:
         if os.path.exists(ROOT):
             print("● A demo that did not end is taken down first", flush=True)
             ground("down", "--purge")
-        before = left_on_the_host()
         shutil.rmtree(COUNTER, ignore_errors=True)
         os.makedirs(COUNTER, 0o755)
         step("The application's image, made from this host's Python", 5, lambda: image("v1"))
@@ -213,8 +216,7 @@ def main() -> int:
         step("A container is killed and heals", 10, heal)
         step("The daemon is killed with -9: the application and the cluster go on", 10, survive)
         step("Everything is taken down", 15, down)
-        left = left_on_the_host() - before
-        if left:
+        if left := left_on_the_host():
             raise DemoFailed("left on the host: " + ", ".join(sorted(left)))
         total = Path(COUNTER, "counter").read_text()
         shutil.rmtree(COUNTER)
