@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
+import struct
+import subprocess
 import sys
+import termios
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.fakes.kubeletless import Cluster, cluster
+from tests.fakes.node import FakeNode
+from tests.foreign.api_server import running
 
 from groundplane.client.resources import SERVICE_ACCOUNTS
 
@@ -135,3 +141,87 @@ def test_rollouts_are_watched_listed_undone_paused_and_restarted(run, state_root
             await kube("rollout", "status", "deployment/web", "--timeout=30s")
 
     run(work())
+
+
+def test_waiting(run, state_root: Path) -> None:
+    async def work() -> None:
+        async with ready(state_root) as (kube, _):
+            missing = await kube("wait", "deployment/web", "--for=condition=Available", code=1)
+            assert missing.err == 'Error from server (NotFound): deployments.apps "web" not found\n'
+            created = asyncio.create_task(kube("wait", "deployment/web", "--for=create", "--timeout=30s"))
+            await kube("apply", "-f", "-", stdin=json.dumps(DEPLOYMENT))
+            assert (await created).out == "deployment.apps/web condition met\n"
+            done = await kube("wait", "deployment/web", "--for=condition=available", "--timeout=30s")
+            assert done.out == "deployment.apps/web condition met\n"
+            pods = await kube("wait", "pod", "-l", "app=web", "--for=condition=Ready=True", "--timeout=30s")
+            assert len(pods.out.splitlines()) == 2
+            await kube("wait", "deployment/web", "--for=jsonpath={.status.readyReplicas}=2", "--timeout=30s")
+            late = await kube("wait", "deployment/web", "--for=jsonpath={.status.nothing}", "--timeout=1s", code=1)
+            assert late.err == "error: timed out waiting for the condition on deployments/web\n"
+            gone = asyncio.create_task(kube("wait", "deployment/web", "--for=delete", "--timeout=30s"))
+            await kube("delete", "deployment", "web")
+            assert (await gone).out in ("deployment.apps/web condition met\n", "")
+            wrong = await kube("wait", "pods", "--all", "--for=luck", code=None)
+            assert (wrong.code, wrong.err) == (2, 'error: unrecognized condition: "luck"\n')
+            none = await kube("wait", "pods", "--all", "--for=condition=Ready", code=1)
+            assert none.err == "error: no matching resources found\n"
+
+    run(work())
+
+
+POD: dict[str, Any] = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {"name": "p", "labels": {"app": "web"}},
+    "spec": {
+        "nodeName": "n1",
+        "automountServiceAccountToken": False,
+        "containers": [{"name": "c", "image": "x"}],
+    },
+}
+NODE = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}}
+ACCOUNT = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}
+
+
+def test_logs_and_exec(run, state_root: Path) -> None:
+    node = FakeNode([b"one\n", b"two\n"])
+
+    async def work() -> None:
+        kube = kube_of(state_root)
+        for each in (NODE, ACCOUNT, POD, DEPLOYMENT):
+            await kube("apply", "-f", "-", stdin=json.dumps(each))
+        logs = await kube("logs", "p", "-f", "--tail=5", "--timestamps")
+        assert logs.out == "one\ntwo\n"
+        assert node.queries[0] == {"follow": "true", "tailLines": "5", "timestamps": "true"}
+        assert (await kube("logs", "deployment/web")).out == "one\ntwo\n"
+        refused = await kube("logs", "p", "-c", "nope", code=1)
+        assert refused.err == "Error from server (BadRequest): container nope is not valid for pod p\n"
+        both = await kube("exec", "p", "--", "both", "out", "err")
+        assert (both.out, both.err) == ("out", "err")
+        assert (await kube("exec", "-i", "deployment/web", "--", "cat", stdin="x" * 300_000)).out == "x" * 300_000
+        failed = await kube("exec", "p", "--", "exit", "3", code=3)
+        assert failed.err == "command terminated with exit code 3\n"
+        wrong = await kube("exec", "p", "-c", "nope", "--", "cat", code=1)
+        assert wrong.err == "Error from server (BadRequest): container nope is not valid for pod p\n"
+        assert all(process.closed for process in node.started)
+
+    with running(state_root, node):
+        run(work())
+
+
+def test_exec_with_a_terminal_has_its_size(state_root: Path) -> None:
+    with running(state_root, FakeNode()) as server:
+        for each in (NODE, ACCOUNT, POD):
+            server.run(sys.executable, "-m", "groundplane.cli.main", "kube", "apply", "-f", "-", stdin=json.dumps(each))
+        main, terminal = os.openpty()
+        try:
+            fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 31, 77, 0, 0))
+            done = subprocess.run(
+                [sys.executable, "-m", "groundplane.cli.main", "kube", "exec", "-it", "p", "--", "size"],
+                env={**os.environ, "HOME": str(state_root), "KUBECONFIG": server.kubeconfig},
+                stdin=terminal, capture_output=True, text=True, timeout=30, check=False,
+            )  # fmt: skip
+        finally:
+            os.close(main)
+            os.close(terminal)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "31x77", "")

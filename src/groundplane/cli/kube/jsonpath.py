@@ -31,6 +31,12 @@ class JsonPath:
             raise UsageError("jsonpath: {end} without {range}")
         return text
 
+    def values(self, document: Any) -> list[str]:
+        """What a template of one expression finds, as text. Raises UsageError where it is more than one."""
+        if len(self._tokens) != 1 or not self._tokens[0].startswith("{"):
+            raise UsageError(f"jsonpath {''.join(self._tokens)!r}: one expression in braces expected")
+        return [_shown(v) for v in _find(_parse(self._tokens[0][1:-1].strip()), document, document)]
+
     def _render(self, tokens: list[str], root: Any, here: Any) -> tuple[str, list[str]]:
         out = []
         while tokens:
