@@ -12,11 +12,13 @@ help:  ## what can be made
 # A stamp, so that nothing is installed twice; pyproject.toml is what it depends on.
 $(VENV)/installed: pyproject.toml
 	@tools/prepare-host python
+	@echo 'installing Groundplane into $(VENV) …'
 	@test -x $(PY) || $$(tools/prepare-host which-python) -m venv $(VENV)
 	@$(PY) -m pip install -q --disable-pip-version-check -e '.[fast]'
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
+	@echo 'installing what the tests need into $(VENV) …'
 	@$(PY) -m pip install -q --disable-pip-version-check -e '.[fast,dev]'
 	@touch $@
 
