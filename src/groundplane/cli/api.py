@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 
 from groundplane.base.errors import GroundError
+from groundplane.cli.documents import decode, encode
 from groundplane.cli.http import ProtocolError, Response, send, target
 
 TYPE_CHECKING = False
@@ -56,9 +57,7 @@ class Api:
         self, method: str, path: str, query: dict[str, str] | None = None, body: object = None, *, upgrade: bool = False
     ) -> Pending:
         """Send a request without waiting for its answer; `Pending.response()` waits."""
-        import json
-
-        data = None if body is None else json.dumps(body).encode()
+        data = None if body is None else encode(body)
         try:
             sock = send(self._path, method, target(path, query), data, upgrade=upgrade)
         except OSError as error:
@@ -118,12 +117,6 @@ class Pending:
 
     def close(self) -> None:
         self._socket.close()
-
-
-def decode(data: bytes) -> Any:
-    import json
-
-    return json.loads(data) if data.strip() else None
 
 
 def _error(response: Response) -> ApiError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from groundplane.cli.api import Api
+from groundplane.cli.documents import quoted
 from groundplane.cli.options import Command, flag, many, number, text
 from groundplane.cli.place import Place
 from groundplane.cli.tables import ellipsis, filter_argument, listing, short_id, show
@@ -72,7 +73,8 @@ def _row(container: dict[str, Any], *, full: bool) -> dict[str, str]:
     return {
         "ID": container["Id"] if full else short_id(container["Id"]),
         "Image": image or "<no image>",
-        "Command": _quoted(command if full else ellipsis(command, 20)),
+        # As Go quotes it: a line end in a command must not end the row.
+        "Command": quoted(command if full else ellipsis(command, 20)),
         "RunningFor": f"{human_duration(time.time() - container['Created'])} ago",
         "CreatedAt": time.strftime("%Y-%m-%d %H:%M:%S %z %Z", time.localtime(container["Created"])),
         "Status": container["Status"],
@@ -83,10 +85,3 @@ def _row(container: dict[str, Any], *, full: bool) -> dict[str, str]:
         "Mounts": ",".join(mount["Source"] for mount in container["Mounts"]),
         "Networks": ",".join(container["NetworkSettings"]["Networks"]),
     }
-
-
-def _quoted(text: str) -> str:
-    """As Go's strconv.Quote: a line's end in a command must not end the row."""
-    import json
-
-    return json.dumps(text, ensure_ascii=False)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from groundplane.cli.api import Api, ApiError, decode
+from groundplane.cli.api import Api, ApiError
+from groundplane.cli.documents import decode
 from groundplane.cli.each import for_each
 from groundplane.cli.options import ArgumentError, Command, flag
 from groundplane.cli.place import Place

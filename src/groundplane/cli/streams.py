@@ -7,7 +7,7 @@ the last piece of it has been sent.
 
 from __future__ import annotations
 
-import _signal
+import _signal  # type: ignore[import-not-found]  # typeshed knows only the Python half
 import os
 import select
 import sys

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
 from groundplane.base.errors import UsageError
 
 _DECIMAL = ("B", "kB", "MB", "GB", "TB", "PB")
 _BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
-_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([kKmMgGtTpP])?(?:[iI]?[bB])?\Z")
+_LETTERS = "kmgtp"
 
 
 class BadValue(UsageError):
@@ -37,10 +35,16 @@ def _scaled(size: float, base: float, words: tuple[str, ...], precision: int) ->
 
 def parse_size(text: str, name: str) -> int:
     """`512m` in bytes; powers of 1024. Raises BadValue."""
-    match = _SIZE.match(text)
-    if match is None:
+    digits = text.lower().removesuffix("b").removesuffix("i")
+    letter = digits[-1:] if digits[-1:] in _LETTERS else ""
+    whole, point, fraction = digits.removesuffix(letter).rstrip(" ").partition(".")
+    if not _is_number(whole) or (point and not _is_number(fraction)):
         raise BadValue(f'ground: invalid argument "{text}" for "{name}" flag: invalid size: \'{text}\'')
-    return int(float(match[1]) * 1024 ** " kmgtp".index((match[2] or " ").lower()))
+    return int(float(f"{whole}.{fraction or 0}") * 1024 ** (_LETTERS.index(letter) + 1 if letter else 0))
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
 
 
 def human_duration(seconds: float) -> str:
