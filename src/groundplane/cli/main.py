@@ -39,6 +39,21 @@ def run_line(words: list[str]) -> int:
         return 141
     except KeyboardInterrupt:
         return 130
+    except Exception as error:  # noqa: BLE001 because a traceback is not for users: it is shown to who asks for it
+        return _unexpected(error)
+
+
+def _unexpected(error: Exception) -> int:
+    """A bug of ours, as one sentence; the traceback with GROUND_DEBUG=1. 70 is EX_SOFTWARE (sysexits.h)."""
+    import os
+
+    if os.environ.get("GROUND_DEBUG"):
+        raise error
+    sys.stderr.write(
+        f"ground: unexpected error ({type(error).__name__}: {error}); this is a bug:"
+        " run it again with GROUND_DEBUG=1 and report what it shows\n"
+    )
+    return 70
 
 
 def _run_verb(name: str, args: list[str], place: Place) -> int:
