@@ -1,4 +1,4 @@
-"""The way from a container's streams to its log: CRI lines, rotation, and no byte lost or doubled by a kill anywhere."""
+"""The way from a container's streams to its log: CRI lines, rotation, no byte lost or doubled by a kill anywhere."""
 
 from __future__ import annotations
 

@@ -104,6 +104,7 @@ def save(record: Record, directory: Path) -> None:
 
 
 def save_state(record: Record, directory: Path) -> None:
+    """Write `state.json`."""
     document: dict[str, Any] = {"state": record.state.value}
     document |= {name: getattr(record, name) for name in _CHANGING}
     _replace(directory / "state.json", dumps(document), sync=False)

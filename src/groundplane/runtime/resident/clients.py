@@ -35,12 +35,15 @@ class Client:
 
 
 class Clients:
+    """All clients of one supervisor."""
+
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
         self._all: list[Client] = []
 
     @property
     def behind(self) -> bool:
+        """Whether somebody has not taken yet what was sent: no more output is read until then."""
         return any(client.channel.unsent for client in self._all)
 
     def __iter__(self) -> Iterator[Client]:
@@ -103,12 +106,14 @@ class Clients:
         self._supervisor.unwatch(slots.INPUT)
 
     def drop(self, client: Client) -> None:
+        """Forget one that has gone; whoever waited for it goes on."""
         self._all.remove(client)
         self._supervisor.unwatch(client.channel.fileno())
         client.channel.close()
         self._supervisor.proceed()
 
     def output(self, stream: int, data: bytes) -> None:
+        """Send to those who are attached; if one cannot take it, reading pauses until it can."""
         for at in range(0, len(data), MAX_CHUNK):
             message = Output(stream, data[at : at + MAX_CHUNK])
             for client in self._all:

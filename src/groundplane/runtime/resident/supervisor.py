@@ -168,6 +168,7 @@ class Supervisor:
                 self._record()
 
     def watch(self, fd: int, events: int, handler: Callable[[int], None]) -> None:
+        """Call `handler` with what poll(2) reports of `fd`; replaces a former watch of it."""
         self._poll.register(fd, events)
         self._handlers[fd] = handler
 
