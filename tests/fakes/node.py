@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Mapping
 
 from groundplane.apiserver.cache.stored import Object
@@ -19,7 +20,7 @@ class FakeStreams:
         self._command = command
         self._output: asyncio.Queue[tuple[int, bytes] | None] = asyncio.Queue()
         self._code = 0
-        self.closed = False
+        self.closed = threading.Event()
         match command:
             case ["both", out, err]:
                 self._end((1, out.encode()), (2, err.encode()))
@@ -53,7 +54,7 @@ class FakeStreams:
         return self._code
 
     async def close(self) -> None:
-        self.closed = True
+        self.closed.set()
 
 
 class FakeNode:

@@ -203,7 +203,7 @@ def test_logs_and_exec(run, state_root: Path) -> None:
         assert failed.err == "command terminated with exit code 3\n"
         wrong = await kube("exec", "p", "-c", "nope", "--", "cat", code=1)
         assert wrong.err == "Error from server (BadRequest): container nope is not valid for pod p\n"
-        assert all(process.closed for process in node.started)
+        assert all(process.closed.wait(10) for process in node.started)
 
     with running(state_root, node):
         run(work())

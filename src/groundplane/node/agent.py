@@ -104,6 +104,11 @@ class Node:
     def pod_count(self) -> int:
         return len(self._workers)
 
+    @property
+    def pods(self) -> list[Pod]:
+        """The pods of this node as the API server has them."""
+        return list(self._pods.cache)
+
     def worker(self, namespace: str, name: str) -> Worker | None:
         """The worker of a pod by name, for logs and exec."""
         pod = self._pods.cache.get(name, namespace)
