@@ -64,6 +64,7 @@ def running(root: Path, dialer: NodeDialer | None = None) -> Iterator[Running]:
         finally:
             await server.stop()
             await store.close()
+            await asyncio.sleep(0.05)  # TLS connections say goodbye in a few more turns of the loop
 
     def thread() -> None:
         asyncio.set_event_loop(loop)

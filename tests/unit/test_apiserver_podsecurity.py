@@ -46,9 +46,9 @@ def spec(context: dict[str, Any] | None = None, container: dict[str, Any] | None
             spec({"procMount": "Unmasked"}),
             'procMount (container "c" must not set securityContext.procMount to "Unmasked")',
         ),
-        (spec(securityContext={"sysctls": [{"name": "kernel.msgmax", "value": "1"}]}), "forbidden sysctls (kernel.msgmax)"),
+        (spec(securityContext={"sysctls": [{"name": "kernel.x", "value": "1"}]}), "forbidden sysctls (kernel.x)"),
     ],
-)  # fmt: skip
+)
 def test_baseline(wrong: dict[str, Any], told: str) -> None:
     assert complaints("baseline", wrong, {}) == told
     assert complaints("privileged", wrong, {}) == ""

@@ -1,7 +1,7 @@
 """The Pod Security Standards as pure checks: a pod's spec in, complaints in upstream's words out.
 
-After k8s.io/pod-security-admission/policy: one function a check, named by its id there; complaints come in the ids' order.
-A restricted check that covers a baseline one takes its place (OverrideCheckIDs).
+After k8s.io/pod-security-admission/policy: one function a check, named by its id there; complaints come in the order of
+the ids. A restricted check that covers a baseline one takes its place (OverrideCheckIDs).
 """
 
 from __future__ import annotations
