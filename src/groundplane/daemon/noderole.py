@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 from typing import Any
 
 from groundplane import __version__
@@ -15,9 +16,13 @@ from groundplane.daemon.identities import Clients
 from groundplane.dataplane.dataplane import Config, Dataplane
 from groundplane.engine.contract import Engine
 from groundplane.engine.networks.pods import PodNetwork
+from groundplane.node.access import Access
 from groundplane.node.agent import Node
 from groundplane.node.api import NodeApi
 from groundplane.node.contract import Place
+from groundplane.node.server import KubeletServer
+from groundplane.serve import tls
+from groundplane.serve.pki import Pki
 
 
 class NodeRole:
@@ -31,6 +36,7 @@ class NodeRole:
         self._clock = clock
         self.node: Node | None = None
         self.dataplane: Dataplane | None = None
+        self._kubelet: KubeletServer | None = None
 
     @property
     def place(self) -> Place:
@@ -45,24 +51,40 @@ class NodeRole:
             kubelet_port=settings.kubelet_port,
         )
 
-    async def start(self, clients: Clients) -> None:
+    async def start(self, clients: Clients, context: ssl.SSLContext) -> None:
+        """`context` is the kubelet's server's (see `kubelet_context`). Raises GroundError, with nothing left running.
+
+        The port is taken first, because it is what another program may have.
+        """
+        try:
+            await self._start(clients, context)
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self, clients: Clients, context: ssl.SSLContext) -> None:
         settings = self._settings
         os.makedirs(self.place.logs, mode=0o755, exist_ok=True)
         config = Config.of(settings, self._name)
         self.dataplane = Dataplane(clients(identities.PROXY, "kube-proxy"), config, self._clock)
+        client = clients(identities.node(self._name), "kubelet")
         self.node = Node(
             self.place,
-            clients(identities.node(self._name), "kubelet"),
+            client,
             self._engine,
             _Network(self._network, settings),
             self.dataplane,
             self._clock,
             __version__,
         )
+        self._kubelet = KubeletServer(self.node, Access(client, self._name, self._clock))
+        await self._kubelet.start(settings.kubelet_port, context)
         await self.dataplane.start()
         await self.node.start()
 
     async def stop(self) -> None:
+        if self._kubelet is not None:
+            await self._kubelet.stop()
         if self.node is not None:
             await self.node.stop()
         if self.dataplane is not None:
@@ -70,6 +92,8 @@ class NodeRole:
 
     async def teardown(self) -> None:
         """Remove every Service rule, route and DNS socket of this instance."""
+        if self._kubelet is not None:
+            await self._kubelet.stop()
         if self.node is not None:
             await self.node.stop()
         if self.dataplane is not None:
@@ -86,6 +110,12 @@ class _Network:
 
     async def configure(self, pod_cidr: str) -> None:
         await self._network.configure(pod_cidr, self._settings.node_ip, self._settings.pod_cidr)
+
+
+def kubelet_context(pki: Pki, name: str, address: str) -> ssl.SSLContext:
+    """TLS of a node's server: its certificate from the cluster's own authority, by all names it is reached at."""
+    pair = pki.server(f"kubelet-server-{name}", f"system:node:{name}", [name, address, "127.0.0.1"], ["system:nodes"])
+    return tls.server_context(pair, pki.ca.certificate)
 
 
 class LocalDialer:

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import asdict, replace
 from typing import Any
 
+from groundplane.apiserver.streams.dialer import TlsDialer
 from groundplane.base.clock import Clock
 from groundplane.base.errors import GroundError
 from groundplane.base.ids import instance_hash
@@ -20,7 +21,7 @@ from groundplane.base.log import Log
 from groundplane.base.settings import Settings
 from groundplane.daemon.controlplane import ControlPlane
 from groundplane.daemon.instance import ROLES, Instance
-from groundplane.daemon.noderole import LocalDialer, NodeRole
+from groundplane.daemon.noderole import LocalDialer, NodeRole, kubelet_context
 from groundplane.daemon.places import node_address, node_name
 from groundplane.daemon.ready import Ready
 from groundplane.daemon.routes import platform_routes
@@ -117,8 +118,9 @@ class Platform:
             raise GroundError("the node role needs a control plane; add the role control-plane, or use `ground node`")
         name = node_name(self.settings)
         role = NodeRole(self.settings, name, self.engine, self._network, self._clock)
-        self.control_plane.server.reach_nodes(LocalDialer(role, name))
-        await role.start(self.control_plane.clients)
+        pki = self.control_plane.server.pki
+        self.control_plane.server.reach_nodes(LocalDialer(role, name, TlsDialer(pki)))
+        await role.start(self.control_plane.clients, kubelet_context(pki, name, self.settings.node_ip))
         self.node_role = role
 
     async def stop(self) -> None:
