@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from typing import Any
 
@@ -68,6 +69,8 @@ def test_life(client: Any) -> None:
         made.exec_run("true")
     assert caught.value.status_code == 409
     made.remove()
+    del made, caught
+    gc.collect()  # here, not in a later test
 
 
 def test_attach_and_standard_input(client: Any) -> None:

@@ -213,6 +213,13 @@ def test_mounts_env_user_and_limits(g: Ground) -> None:
     assert list(data.iterdir()) == [data / "file"]
 
 
+def test_sizes(g: Ground) -> None:
+    g.ok("run", "--name", "writes", "tools", "sh", "-c", "head -c 5000 /dev/zero > /file")
+    assert json.loads(g.ok("inspect", "-s", "writes"))[0]["SizeRw"] == 5000
+    assert g.ok("ps", "-a", "--format", "{{.Size}}").startswith("5kB (virtual ")
+    assert "SIZE" in g.ok("ps", "-as").split("\n")[0]
+
+
 def test_images_verbs(g: Ground) -> None:
     g.ok("image", "tag", "tools", "copy:two")
     assert "copy" in g.ok("images") and g.ok("images", "-q", "copy").strip()

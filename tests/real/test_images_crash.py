@@ -55,3 +55,4 @@ async def _check(directory: Path) -> None:
         numbers = (root / "srv/file").read_text().split()
         assert len(numbers) == 20000 and len(set(numbers)) == 1
         await snapshots.remove("check")
+    snapshots.close()

@@ -9,14 +9,14 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.fakes.images import image, store
 
-from groundplane.engine.contract import ImageInfo
+from groundplane.engine.contract import EngineError, ImageInfo
 from groundplane.engine.images.from_host.build import Made, make_image
 from groundplane.engine.images.from_host.contract import Add, FromHost, FromHostError
 from groundplane.engine.images.store import ImageStore
@@ -70,8 +70,10 @@ class Host:
 
 
 @pytest.fixture
-def host(state_root: Path) -> Host:
-    return Host(state_root)
+def host(state_root: Path) -> Iterator[Host]:
+    made = Host(state_root)
+    yield made
+    made.snapshots.close()
 
 
 def member(host: Host, image: ImageInfo, layer: int, path: str) -> os.stat_result | None:
@@ -371,3 +373,33 @@ def test_a_file_that_changes_meanwhile_is_noticed(host: Host, run: Run) -> None:
         with pytest.raises(FromHostError, match="while the image was made"):
             make_layer(tree, host.images.blobs, LayerCache(str(host.root / "cache")), None)
     assert host.untouched()
+
+
+def test_a_full_disk_is_one_sentence(host: Host, run: Run) -> None:
+    """Making and unpacking end with the kernel's reason, nothing half-made is left, and it works once there is room."""
+    big = host.files / "big"
+    big.write_bytes(os.urandom(3 << 20))
+    small = host.root / "small"
+    small.mkdir()
+
+    async def work() -> None:
+        images = store(small)
+        snapshots = Overlay(str(small / "snapshots"), images)
+        wish = FromHost("test", ("/bin/ls",), (Add(str(big), "/big"),))
+        with pytest.raises(EngineError, match="No space left on device"):
+            await make_image(images, str(small / "cache"), wish)
+        assert os.listdir(small / "images/ingest") == [] and images.list() == []
+        subprocess.run(["mount", "-o", "remount,size=12m", str(small)], check=True)  # noqa: ASYNC221
+        made = await make_image(images, str(small / "cache"), wish)
+        with pytest.raises(EngineError, match="No space left on device"):
+            await snapshots.unpack_image(made.image.id)
+        assert os.listdir(small / "snapshots/trash") == []
+        subprocess.run(["mount", "-o", "remount,size=64m", str(small)], check=True)  # noqa: ASYNC221
+        await snapshots.unpack_image(made.image.id)
+        snapshots.close()
+
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=5m", "tmpfs", str(small)], check=True)
+    try:
+        run(work())
+    finally:
+        subprocess.run(["umount", "-l", str(small)], check=True)

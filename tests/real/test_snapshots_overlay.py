@@ -37,6 +37,7 @@ async def place(root: Path) -> AsyncIterator[tuple[ImageStore, Overlay]]:
         assert leaks.mounts([root]) == []
     finally:
         await snapshots.sweep([])
+        snapshots.close()
 
 
 def test_life_of_a_snapshot(state_root: Path, run: Run) -> None:
@@ -107,6 +108,7 @@ def test_after_a_power_cut_unsynced_layers_are_unpacked_again(state_root: Path, 
         async with place(state_root) as (images, snapshots):
             made = await image(images, "app", BASE, TOP)
             await snapshots.prepare("one", made.id)
+            snapshots.close()  # its marks would come in between
             for name in os.listdir(state_root / "snapshots/layers"):
                 layer = state_root / "snapshots/layers" / name
                 if name != "empty":
@@ -117,6 +119,7 @@ def test_after_a_power_cut_unsynced_layers_are_unpacked_again(state_root: Path, 
             await again.sweep(["one"])
             assert Path(again.mount("one"), "keep").read_bytes() == b"keep"
             await again.remove("one")
+            again.close()
 
     run(work())
 

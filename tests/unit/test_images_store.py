@@ -133,6 +133,25 @@ def test_changed_bytes_on_the_disk_are_found(tmp_path: Path, run: Run) -> None:
     run(work())
 
 
+def test_a_damaged_image_hides_no_other_and_can_be_removed(tmp_path: Path, run: Run) -> None:
+    async def work() -> None:
+        bad = await image(store(tmp_path), "bad", LAYER, author="x")
+        good = await image(store(tmp_path), "good", LAYER)
+        (tmp_path / "images" / "blobs" / "sha256" / bad.digest.removeprefix("sha256:")).unlink()
+        images = store(tmp_path)
+        assert [i.id for i in images.list()] == [good.id]
+        assert images.resolve(good.id[7:20]).id == good.id
+        with pytest.raises(BlobError, match="not in this store"):
+            images.resolve("bad")
+        assert await images.remove("bad") == ["Untagged: bad:latest"]
+        with pytest.raises(NoSuchImage):
+            images.resolve("bad")
+        await images.remove("good")
+        assert blobs_of(tmp_path) == set()
+
+    run(work())
+
+
 def test_a_damaged_index_is_one_sentence(tmp_path: Path, run: Run) -> None:
     run(image(store(tmp_path), "app", LAYER))
     (tmp_path / "images" / "index.json").write_bytes(b"{}")

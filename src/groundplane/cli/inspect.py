@@ -32,16 +32,16 @@ def run(args: list[str], place: Place) -> int:
     if (given := COMMAND.parse(args)) is None:
         return 0
     kinds = (given.text("type"),) if given.text("type") else _KINDS
-    return inspect(Api(place), given.words, kinds, given.text("format"))
+    return inspect(Api(place), given.words, kinds, given.text("format"), size=given.on("size"))
 
 
-def inspect(api: Api, names: list[str], kinds: tuple[str, ...], form: str) -> int:
+def inspect(api: Api, names: list[str], kinds: tuple[str, ...], form: str, *, size: bool = False) -> int:
     """Print what was found, in the order of the names; an error line for each that was not."""
     found: list[Any] = []
     errors: list[str] = []
     for name in names:
         try:
-            found.append(_find(api, name, kinds))
+            found.append(_find(api, name, kinds, size="1" if size else ""))
         except ApiError as error:
             errors.append(str(error) if len(kinds) == 1 else f"Error: No such object: {name}")
     show(_shown(found, form))
@@ -51,10 +51,10 @@ def inspect(api: Api, names: list[str], kinds: tuple[str, ...], form: str) -> in
     return 1 if errors else 0
 
 
-def _find(api: Api, name: str, kinds: tuple[str, ...]) -> Any:
+def _find(api: Api, name: str, kinds: tuple[str, ...], size: str) -> Any:
     for kind in kinds:
         try:
-            return api.json("GET", f"/{kind}s/{name}/json")
+            return api.json("GET", f"/{kind}s/{name}/json", {"size": size})
         except ApiError as error:
             if error.status not in (400, 404) or kind == kinds[-1]:
                 raise

@@ -9,7 +9,7 @@ from groundplane.cli.documents import quoted
 from groundplane.cli.options import Command, flag, many, number, text
 from groundplane.cli.place import Place
 from groundplane.cli.tables import ellipsis, filter_argument, listing, short_id, show
-from groundplane.cli.units import human_duration
+from groundplane.cli.units import human_duration, human_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ COMMAND = Command(
         flag("latest", "l", "Show the latest created container (includes all states)"),
         flag("no-trunc", "", "Don't truncate output"),
         flag("quiet", "q", "Only display container IDs"),
+        flag("size", "s", "Display total file sizes"),
     ),
     maximum=0,
 )
@@ -43,6 +44,7 @@ _HEADERS = {
     "Labels": "LABELS",
     "Mounts": "MOUNTS",
     "Networks": "NETWORKS",
+    "Size": "SIZE",
 }
 _SHOWN = ("ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names")
 
@@ -55,6 +57,7 @@ def run(args: list[str], place: Place) -> int:
         "all": "1" if given.on("all") else "",
         "limit": str(limit) if limit > 0 else "",
         "filters": filter_argument(given.many("filter")),
+        "size": "1" if given.on("size") or ".Size" in given.text("format") else "",
     }
     found = Api(place).json("GET", "/containers/json", query)
     full = given.on("no-trunc")
@@ -62,7 +65,8 @@ def run(args: list[str], place: Place) -> int:
         show("".join(f"{c['Id'] if full else short_id(c['Id'])}\n" for c in found))
         return 0
     rows = [_row(container, full=full) for container in found]
-    show(listing(rows, [(_HEADERS[field], field) for field in _SHOWN], given.text("format"), _HEADERS))
+    shown = (*_SHOWN, "Size") if given.on("size") else _SHOWN
+    show(listing(rows, [(_HEADERS[field], field) for field in shown], given.text("format"), _HEADERS))
     return 0
 
 
@@ -84,4 +88,5 @@ def _row(container: dict[str, Any], *, full: bool) -> dict[str, str]:
         "Labels": ",".join(f"{key}={value}" for key, value in sorted(container["Labels"].items())),
         "Mounts": ",".join(mount["Source"] for mount in container["Mounts"]),
         "Networks": ",".join(container["NetworkSettings"]["Networks"]),
+        "Size": f"{human_size(container.get('SizeRw', 0))} (virtual {human_size(container.get('SizeRootFs', 0))})",
     }

@@ -41,8 +41,14 @@ async def list_containers(request: web.Request) -> web.Response:
     entries = [list_entry(c, _image_shown(here, c), here.clock) for c in (found[:limit] if limit > 0 else found)]
     if flag(request, "size"):
         for entry in entries:
-            entry |= {"SizeRw": 0, "SizeRootFs": 0}
+            entry |= await _sizes(here, entry["Id"], entry["ImageID"])
     return json_answer(entries)
+
+
+async def _sizes(here: Door, id: str, image_id: str) -> dict[str, int]:
+    written = await here.engine.container_size(id)
+    image = here.image_of(image_id)
+    return {"SizeRw": written, "SizeRootFs": written + (image.size if image else 0)}
 
 
 def _image_shown(here: Door, info: ContainerInfo) -> str:
@@ -86,7 +92,10 @@ def _descends(here: Door, info: ContainerInfo, image: str) -> bool:
 async def inspect(request: web.Request) -> web.Response:
     here = door(request)
     info = _get(request)
-    return json_answer(inspect_container(info, here.image_of(info.image_id)))
+    document = inspect_container(info, here.image_of(info.image_id))
+    if flag(request, "size"):
+        document |= await _sizes(here, info.id, info.image_id)
+    return json_answer(document)
 
 
 def _get(request: web.Request) -> ContainerInfo:

@@ -28,6 +28,10 @@ class DoorEngine(Engine, Protocol):
         """Each layer's diff id and size in bytes, bottom first."""
         ...
 
+    async def container_size(self, id: str) -> int:
+        """Bytes that the container wrote over its image."""
+        ...
+
 
 @dataclass(slots=True)
 class Exec:

@@ -78,7 +78,7 @@ async def info(request: web.Request) -> web.Response:
             "Plugins": {"Volume": [], "Network": ["host", "none"], "Authorization": None, "Log": ["json-file"]},
             **dict.fromkeys(("MemoryLimit", "CpuCfsPeriod", "CpuCfsQuota", "CPUShares", "CPUSet", "PidsLimit"), True),
             "SwapLimit": False,
-            "IPv4Forwarding": True,
+            "IPv4Forwarding": _forwarding(),
             "Debug": False,
             "OomKillDisable": False,
             "SystemTime": time_text(time.time_ns()),
@@ -104,6 +104,11 @@ async def info(request: web.Request) -> web.Response:
             "Warnings": None,
         }
     )
+
+
+def _forwarding() -> bool:
+    with open("/proc/sys/net/ipv4/ip_forward", encoding="ascii") as f:
+        return f.read().strip() == "1"
 
 
 def _operating_system() -> str:

@@ -58,6 +58,7 @@ class LocalEngine:
         """Let go; containers, their mounts and the spawner go on."""
         await self._containers.close()
         await self._link.close()
+        self.snapshots.close()
 
     def events(self) -> AsyncIterator[EngineEvent]:
         return self._containers.events()
@@ -76,6 +77,9 @@ class LocalEngine:
     def image_layers(self, name: str) -> Sequence[tuple[str, int]]:
         layers = self._images.layers(self._images.resolve(name).id)
         return [(layer.diff_id, os.stat(layer.blob_path).st_size) for layer in layers]
+
+    async def container_size(self, id: str) -> int:
+        return await self.snapshots.size(self._containers.get(id).id)
 
     # ImageUsers: what the image store asks of its neighbours
 

@@ -35,7 +35,9 @@ class NameIndex:
             with open(self._path, "rb") as f:
                 index = read_index(f.read())
         except ImageDocumentError as error:
-            raise EngineError(f"image index {self._path}: {error}") from error
+            raise EngineError(
+                f"image index {self._path}: {error}; put a good copy there, or remove it (names are lost, then)"
+            ) from error
         for found in index.manifests:
             plain = Descriptor(found.media_type, found.digest, found.size)
             self.manifests[found.digest] = plain

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from groundplane.base.clock import parse_rfc3339
-from groundplane.engine.contract import Conflicting, ImageInfo, NoSuchImage
-from groundplane.engine.images.blobs import Blobs
+from groundplane.base.log import Log
+from groundplane.engine.contract import Conflicting, EngineError, ImageInfo, NoSuchImage
+from groundplane.engine.images.blobs import BlobError, Blobs
 from groundplane.engine.images.contract import ImageUsers
 from groundplane.engine.images.index import NameIndex
 from groundplane.engine.snapshots.contract import Layer
@@ -23,6 +24,7 @@ from groundplane.oci.image import MAX_DOCUMENT, Descriptor, ImageDocumentError, 
 from groundplane.oci.image_config import ImageConfig, read_config
 from groundplane.oci.image_names import BadReference, Reference, parse_reference
 
+_log = Log("engine.images")
 _HEX = re.compile(r"[0-9a-f]{1,64}\Z")
 _T = TypeVar("_T")
 
@@ -79,7 +81,7 @@ class ImageStore:
             return found
         prefix = name.removeprefix("sha256:")
         if _HEX.match(prefix):
-            ids = {image.id: image for digest in self._index.manifests if (image := self._load(digest))}
+            ids = {image.id: image for image in self._readable()}
             matching = [image for id, image in ids.items() if id.removeprefix("sha256:").startswith(prefix)]
             if len(matching) == 1:
                 return matching[0]
@@ -95,8 +97,8 @@ class ImageStore:
         return None
 
     def _by_id(self, image_id: str) -> StoredImage:
-        for digest in self._index.manifests:
-            if (image := self._load(digest)).id == image_id:
+        for image in self._readable():
+            if image.id == image_id:
                 return image
         raise NoSuchImage(f"No such image: {image_id}")
 
@@ -104,6 +106,14 @@ class ImageStore:
         if digest not in self._images:
             self._images[digest] = self.verify(digest)
         return self._images[digest]
+
+    def _readable(self) -> Iterator[StoredImage]:
+        """All images but damaged ones: one bad block must not hide the others. Each use by name says what is wrong."""
+        for digest in self._index.manifests:
+            try:
+                yield self._load(digest)
+            except (BlobError, ImageDocumentError) as error:
+                _log.error("image damaged", manifest=digest, error=str(error))
 
     def verify(self, digest: str) -> StoredImage:
         """Read a manifest and its configuration, and check that they fit. Raises BlobError, ImageDocumentError."""
@@ -136,7 +146,11 @@ class ImageStore:
     async def change(self, work: Callable[[], _T]) -> _T:
         """Run blocking work that writes blobs or names in a thread, alone. Its blobs cannot be collected meanwhile."""
         async with self._lock:
-            return await asyncio.to_thread(work)
+            try:
+                return await asyncio.to_thread(work)
+            except OSError as error:  # a full disk, a failing one
+                what = f" ({error.filename})" if error.filename else ""
+                raise EngineError(f"images cannot be written{what}: {error.strerror}") from error
 
     def set_name(self, name: str, manifest_digest: str) -> ImageInfo:
         """Give an image a name, taking it from the image that had it. Called inside `change`."""
@@ -152,7 +166,10 @@ class ImageStore:
         await self.change(lambda: self.set_name(target, digest))
 
     async def remove(self, name: str, *, force: bool = False) -> list[str]:
-        image = self._find(name)
+        try:
+            image = self._find(name)
+        except (BlobError, ImageDocumentError):
+            return await self._remove_damaged(name)
         names = self._index.names_of(image.digest)
         by_id = _is_id(name, image.id)
         dropped = names if by_id else [self._name_meant(name)]
@@ -164,9 +181,15 @@ class ImageStore:
         await self.change(lambda: self._drop(image, dropped, last=last))
         if not last:
             return lines
-        kept = {diff_id for digest in self._index.manifests for diff_id in self._load(digest).config.diff_ids}
-        await self._users.layers_kept(kept)
+        await self._users.layers_kept({diff_id for kept in self._readable() for diff_id in kept.config.diff_ids})
         return [*lines, f"Deleted: {image.id}"]
+
+    async def _remove_damaged(self, name: str) -> list[str]:
+        """What cannot be read can still be taken out of the index, so that the image can be made again."""
+        digest = self._index.names[self._name_meant(name)].digest
+        names = self._index.names_of(digest)
+        await self.change(lambda: self._index.drop_manifest(digest))
+        return [f"Untagged: {parse_reference(n).familiar}" for n in names]
 
     def _name_meant(self, name: str) -> str:
         reference = parse_reference(name).with_default_tag()
@@ -208,15 +231,14 @@ class ImageStore:
         self.blobs.keep_only(self._referenced())
 
     def _referenced(self) -> set[str]:
-        found: set[str] = set()
-        for digest in self._index.manifests:
-            image = self._load(digest)
-            found |= {digest, image.id, *(layer.digest for layer in image.manifest.layers)}
+        found = set(self._index.manifests)
+        for image in self._readable():
+            found |= {image.id, *(layer.digest for layer in image.manifest.layers)}
         return found
 
     # Last, because inside the class its name hides the built-in type from the annotations that follow.
     def list(self) -> list[ImageInfo]:
-        infos = [self._info(self._load(digest)) for digest in self._index.manifests]
+        infos = [self._info(image) for image in self._readable()]
         return sorted(infos, key=lambda info: (-info.created_at, info.id))
 
 

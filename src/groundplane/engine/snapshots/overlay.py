@@ -46,6 +46,8 @@ class Overlay:
         self._trash = os.path.join(root, "trash")
         self._source = source
         self._unpacking = asyncio.Lock()
+        self._marking = threading.Lock()
+        self._closed = False
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as f:
             self._boot = f.read().strip()
         for directory in (self._layers, self._containers, self._trash):
@@ -141,7 +143,7 @@ class Overlay:
     async def _restore_layers(self, id: str) -> None:
         """Unpack again what a container needs of the layers that were not trusted."""
         chain = self._record(id, "chain")
-        if os.path.isdir(os.path.join(self._layers, chain)):
+        if self._is_whole(chain):
             return
         try:
             await self._ensure_layers(self._record(id, "image"))
@@ -169,7 +171,7 @@ class Overlay:
         if not layers:
             return _EMPTY
         top = chain_id([layer.diff_id for layer in layers]).removeprefix("sha256:")
-        if os.path.isdir(os.path.join(self._layers, top)):  # its lower ones were there before it
+        if self._is_whole(top):
             return top
         async with self._unpacking:
             below: list[str] = []
@@ -204,17 +206,26 @@ class Overlay:
                 os.symlink(below[0], os.path.join(new, "parent"))
             os.symlink(self._boot, os.path.join(new, "boot"))
             os.rename(new, os.path.join(self._layers, chain))
+        except OSError as error:  # a full disk
+            remove_tree(new)
+            raise SnapshotError(f"layer {layer.diff_id[:19]}: it cannot be unpacked: {error.strerror}") from error
         except BaseException:
             remove_tree(new)
             raise
 
     def _sync(self, chains: Sequence[str]) -> None:
         os.sync()
-        for chain in chains:
-            try:
-                os.symlink(self._boot, os.path.join(self._layers, chain, "synced"))
-            except OSError as error:  # removed meanwhile
-                _log.debug("layer not marked as synced", chain=chain, error=error.strerror)
+        with self._marking:
+            for chain in () if self._closed else chains:
+                try:
+                    os.symlink(self._boot, os.path.join(self._layers, chain, "synced"))
+                except OSError as error:  # removed meanwhile
+                    _log.debug("layer not marked as synced", chain=chain, error=error.strerror)
+
+    def close(self) -> None:
+        """Write nothing from now on (the root may be about to go). Mounts stay."""
+        with self._marking:
+            self._closed = True
 
     def _trusted(self, chain: str) -> bool:
         path = os.path.join(self._layers, chain)
@@ -224,6 +235,10 @@ class Overlay:
         aside = os.path.join(self._trash, f"{chain}-{name_suffix()}")
         os.rename(os.path.join(self._layers, chain), aside)
         remove_tree(aside)
+
+    def _is_whole(self, chain: str) -> bool:
+        """Whether a layer and all below it are there: after a power cut any of them may have been discarded."""
+        return all(os.path.isdir(os.path.join(self._layers, link)) for link in self._stack(chain))
 
     def _stack(self, chain: str) -> list[str]:
         """A layer and all below it, topmost first."""
