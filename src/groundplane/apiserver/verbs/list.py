@@ -55,7 +55,7 @@ def too_large(asked: int, current: int) -> statuses.StatusError:
 async def list_(machine: Machine, endpoint: Endpoint, call: Call) -> Many:
     options.check_list(call.query, watch=False)
     selection = select(endpoint, call)
-    limit = options.whole_number(call, "limit") or 0
+    limit = max(options.whole_number(call, "limit") or 0, 0)
     text, token = call.query.get("resourceVersion", ""), call.query.get("continue", "")
     if token:
         if text and text != "0":

@@ -1,0 +1,115 @@
+"""The HTTPS edge: who may speak, how much, in which words; what a client that misbehaves is told."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from tests.foreign.api_server import Running, running
+
+MAPS = "/api/v1/namespaces/default/configmaps"
+
+
+class Caller:
+    """One connection; with the administrator's certificate, or nobody's."""
+
+    def __init__(self, server: Running, *, admin: bool) -> None:
+        context = ssl.create_default_context(cafile=server.server.pki.ca.certificate)
+        if admin:
+            pair = server.server.pki.client("admin", "kubernetes-admin", ["system:masters"])
+            context.load_cert_chain(pair.certificate, pair.key)
+        place = urlsplit(server.url)
+        self._connection = http.client.HTTPSConnection(place.hostname or "", place.port, context=context, timeout=20)
+
+    def __call__(
+        self, method: str, path: str, body: bytes | None = None, **headers: str
+    ) -> tuple[int, Any, http.client.HTTPMessage]:
+        named = {k.replace("_", "-"): v for k, v in headers.items()}
+        self._connection.request(method, path, body, named)
+        response = self._connection.getresponse()
+        data = response.read()
+        is_json = response.headers.get("Content-Type", "").startswith("application/json")
+        return response.status, json.loads(data) if is_json and data else data, response.headers
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+@pytest.fixture
+def server(state_root: Path) -> Iterator[Running]:
+    with running(state_root) as found:
+        yield found
+
+
+@pytest.fixture
+def admin(server: Running) -> Iterator[Caller]:
+    caller = Caller(server, admin=True)
+    yield caller
+    caller.close()
+
+
+@pytest.fixture
+def nobody(server: Running) -> Iterator[Caller]:
+    caller = Caller(server, admin=False)
+    yield caller
+    caller.close()
+
+
+def test_who_may_speak(admin: Caller, nobody: Caller) -> None:
+    assert admin("GET", MAPS)[0] == 200
+    code, body, _ = nobody("GET", MAPS)
+    assert code == 403 and 'User "system:anonymous" cannot list resource "configmaps"' in body["message"]
+    assert nobody("GET", MAPS, Authorization="Bearer wrong")[:2][0] == 401
+    assert nobody("GET", "/readyz")[1] == b"ok"
+    code, body, _ = admin("GET", MAPS, Impersonate_User="jane")
+    assert code == 403 and 'User "jane"' in body["message"]
+
+
+def test_how_much(admin: Caller) -> None:
+    large = json.dumps({"metadata": {"name": "a"}, "data": {"k": "x" * (4 << 20)}}).encode()
+    code, body, _ = admin("POST", MAPS, large, Content_Type="application/json")
+    assert (code, body["reason"]) == (413, "RequestEntityTooLarge")
+
+
+@pytest.mark.parametrize(
+    ("body", "media", "code", "told"),
+    [
+        (b"{", "application/json", 400, "unexpected end of JSON input"),
+        (b"\xff\xfe", "application/json", 400, "unrecognized"),
+        (b"a: [", "application/yaml", 400, "unrecognized"),
+        (b"k8s\x00\xff\xff\xff", "application/vnd.kubernetes.protobuf", 400, "unrecognized"),
+        (b"{}", "application/vnd.kubernetes.protobuf", 400, "expected prefix"),
+        (b"x", "text/plain", 415, "unknown format"),
+        (b"[]", "application/json", 400, "cannot unmarshal array"),
+        (b"", "application/json", 400, "unexpected end of JSON input"),
+    ],
+)
+def test_bodies_that_cannot_be_read(admin: Caller, body: bytes, media: str, code: int, told: str) -> None:
+    found, status, _ = admin("POST", MAPS, body, Content_Type=media)
+    assert found == code and told in status["message"], status
+
+
+def test_forms_of_an_answer(admin: Caller) -> None:
+    code, body, headers = admin("POST", MAPS, b'{"metadata":{"name":"a"},"bar":1}', Content_Type="application/json")
+    assert code == 201 and headers["Warning"] == '299 - "unknown field \\"bar\\""'
+    assert admin("GET", f"{MAPS}/a", Accept="application/yaml")[1].startswith(b"apiVersion: v1\nkind: ConfigMap\n")
+    raw = admin("GET", f"{MAPS}/a", Accept="application/vnd.kubernetes.protobuf")[1]
+    assert raw.startswith(b"k8s\x00")
+    assert admin("GET", MAPS, Accept="text/csv")[0] == 406
+    assert admin("HEAD", f"{MAPS}/a")[1] == b""
+    table = admin("GET", MAPS, Accept="application/json;as=Table;v=v1;g=meta.k8s.io")[1]
+    assert [c["name"] for c in table["columnDefinitions"]] == ["Name", "Data", "Age"]
+    assert admin("GET", "/nope")[:2] == (404, b"404 page not found\n")
+    assert body["kind"] == "ConfigMap"
+
+
+def test_a_watch_ends_at_its_time_and_at_the_servers_end(admin: Caller) -> None:
+    code, data, _ = admin("GET", f"{MAPS}?watch=1&timeoutSeconds=1&allowWatchBookmarks=true&resourceVersion=1")
+    last = data if isinstance(data, dict) else json.loads(data.splitlines()[-1])
+    assert code == 200 and last["type"] in ("BOOKMARK", "ERROR")
