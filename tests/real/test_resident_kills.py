@@ -269,6 +269,29 @@ def test_what_ended_while_no_engine_ran_is_found(run: Run) -> None:
     run(work())
 
 
+def test_after_a_power_failure_the_end_is_unknown_and_a_start_works(run: Run) -> None:
+    """Every process of the instance and of the container is gone at once; files in the run directory may be left."""
+
+    async def work() -> None:
+        async with rig() as r:
+            id = await r.start("sh", "-c", "echo before; sleep 1000")
+            await r.eventually(lambda: (r.root / "containers" / id / "log").stat().st_size > 0)
+            await r.engine_dies()
+            victims = [int(line.split(" ")[0]) for line in leaks.processes([r.run])]
+            for pid in (*victims, r.containers.get(id).pid):
+                os.kill(pid, signal.SIGKILL)
+            await r.eventually(lambda: not leaks.processes([r.run]))
+            await r.engine_starts()
+            await r.eventually(lambda: r.containers.get(id).state is State.EXITED)
+            assert r.containers.get(id).exit_code in (None, 137)
+            assert await r.containers.wait(id) in (-1, 137)
+            await r.containers.start(id)
+            await r.eventually(lambda: (r.root / "containers" / id / "log").stat().st_size > 80)
+            assert await r.output(id) == b"before\nbefore\n"
+
+    run(work())
+
+
 def test_half_made_and_half_removed_containers_are_swept(run: Run) -> None:
     async def work() -> None:
         async with rig() as r:
