@@ -187,6 +187,13 @@ def test_detaching_leaves_it_running(g: Ground) -> None:
     assert g.ok("inspect", "-f", "{{.State.Running}}", "stays") == "true\n"
 
 
+def test_attach(g: Ground) -> None:
+    g.ok("run", "-d", "-i", "--name", "joined", "tools", "sh", "-c", "read line; echo got $line; exit 8")
+    done = g("attach", "joined", input="words\n")
+    assert (done.stdout, done.returncode) == ("got words\n", 8)
+    assert g("attach", "joined").stderr == "cannot attach to a stopped container, start it first\n"
+
+
 def test_mounts_env_user_and_limits(g: Ground) -> None:
     data = g.directory / "data"
     data.mkdir(exist_ok=True)
@@ -288,6 +295,17 @@ def test_the_daemon_is_killed_and_everything_goes_on(g: Ground) -> None:
     lines = g.ok("logs", "lasting").split("\n")[:-1]
     assert lines == [f"tick {i}" for i in range(len(lines))]
     assert g.ok("exec", "lasting", "sh", "-c", "echo here") == "here\n"
+
+
+def test_a_client_whose_engine_is_killed_says_so(g: Ground) -> None:
+    client = g.popen("run", "--name", "alone", "tools", "sh", "-c", TICK)
+    assert client.stdout is not None and client.stdout.readline() == b"tick 0\n"
+    os.kill(int((g.root / "owner.lock").read_text()), signal.SIGKILL)
+    _, err = client.communicate(timeout=30)
+    assert client.returncode == 1 and err.count(b"\n") == 1 and b"containers go on" in err, err
+    deadline = time.monotonic() + 30
+    while (done := g("inspect", "-f", "{{.State.Running}}", "alone")).stdout != "true\n":
+        assert time.monotonic() < deadline, done
 
 
 def test_first_commands_at_once_start_one_daemon() -> None:

@@ -115,6 +115,13 @@ class Pending:
             raise _error(response)
         return decode(response.read())
 
+    def done(self) -> None:
+        """Wait for an answer that has nothing to say. Raises ApiError."""
+        response = self.response()
+        if response.status >= 400:
+            raise _error(response)
+        response.close()
+
     def close(self) -> None:
         self._socket.close()
 

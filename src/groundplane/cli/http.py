@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import _socket
 
+from groundplane.base.errors import GroundError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _CHUNK = 65536
 _MAX_HEAD = 65536
+_BROKEN = "the engine ended in the middle of its answer; containers go on, see `ground ps -a`"
 
 
-class ProtocolError(Exception):
-    """The other side does not speak HTTP/1.1 as we do."""
+class ProtocolError(GroundError):
+    """The answer broke off, or is not HTTP/1.1 as we speak it."""
 
 
 class Response:
@@ -54,7 +57,7 @@ class Response:
             left = int(length)
             while left:
                 if not self._buffer and not self._more():
-                    raise ProtocolError("the engine closed the connection in the middle of its answer")
+                    raise ProtocolError(_BROKEN)
                 piece, self._buffer = self._buffer[:left], self._buffer[left:]
                 left -= len(piece)
                 yield piece
@@ -100,7 +103,7 @@ class Response:
                 return
             while size:
                 if not self._buffer and not self._more():
-                    raise ProtocolError("the engine closed the connection in the middle of its answer")
+                    raise ProtocolError(_BROKEN)
                 piece, self._buffer = self._buffer[:size], self._buffer[size:]
                 size -= len(piece)
                 yield piece
@@ -109,12 +112,15 @@ class Response:
     def _line(self) -> bytes:
         while (end := self._buffer.find(b"\r\n")) < 0:
             if not self._more():
-                raise ProtocolError("the engine closed the connection in the middle of its answer")
+                raise ProtocolError(_BROKEN)
         line, self._buffer = self._buffer[:end], self._buffer[end + 2 :]
         return line
 
     def _more(self) -> bool:
-        data = self._socket.recv(_CHUNK)
+        try:
+            data = self._socket.recv(_CHUNK)
+        except OSError as error:
+            raise ProtocolError(f"the connection to the engine broke: {error.strerror}") from error
         self._buffer += data
         return bool(data)
 

@@ -21,4 +21,4 @@ def run(args: list[str], place: Place) -> int:
         return 0
     api = Api(place)
     query = {"signal": given.text("signal")}
-    return for_each(given.words, lambda name: api.open("POST", f"/containers/{name}/kill", query).close())
+    return for_each(given.words, lambda name: api.send("POST", f"/containers/{name}/kill", query))

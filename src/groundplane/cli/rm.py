@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from groundplane.cli.api import Api, ApiError
+from groundplane.cli.api import Api, ApiError, Pending
 from groundplane.cli.each import for_each
 from groundplane.cli.options import Command, flag
 from groundplane.cli.place import Place
@@ -25,11 +25,14 @@ def run(args: list[str], place: Place) -> int:
     api = Api(place)
     force = given.on("force")
 
-    def remove(name: str) -> None:
+    def ask(name: str) -> Pending:
+        return api.send("DELETE", f"/containers/{name}", {"force": "1" if force else "", "v": "1"})
+
+    def answer(_: str, pending: Pending) -> None:
         try:
-            api.open("DELETE", f"/containers/{name}", {"force": "1" if force else "", "v": "1"}).close()
+            pending.done()
         except ApiError as error:
             if not (force and error.status == 404):  # docker: rm -f of what is not there is no failure
                 raise
 
-    return for_each(given.words, remove)
+    return for_each(given.words, ask, answer)

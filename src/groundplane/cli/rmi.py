@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from groundplane.cli.api import Api
+from groundplane.cli.api import Api, Pending
 from groundplane.cli.each import for_each
 from groundplane.cli.options import Command, flag
 from groundplane.cli.place import Place
@@ -17,8 +17,7 @@ def run(args: list[str], place: Place, command: Command = COMMAND) -> int:
     api = Api(place)
     query = {"force": "1" if given.on("force") else ""}
 
-    def remove(name: str) -> str:
-        lines = api.json("DELETE", f"/images/{name}", query)
-        return "\n".join(f"{key}: {value}" for line in lines for key, value in line.items())
+    def answer(_: str, pending: Pending) -> str:
+        return "\n".join(f"{key}: {value}" for line in pending.json() for key, value in line.items())
 
-    return for_each(given.words, remove)
+    return for_each(given.words, lambda name: api.send("DELETE", f"/images/{name}", query), answer)

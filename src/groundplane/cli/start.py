@@ -25,7 +25,7 @@ def run(args: list[str], place: Place) -> int:
         return 0
     api = Api(place)
     if not given.on("attach") and not given.on("interactive"):
-        return for_each(given.words, lambda name: api.open("POST", f"/containers/{name}/start").close())
+        return for_each(given.words, lambda name: api.send("POST", f"/containers/{name}/start"))
     if len(given.words) > 1:
         raise ArgumentError("ground: you cannot start and attach multiple containers at once")
     return _attached(api, given.words[0], stdin=given.on("interactive"))

@@ -26,4 +26,4 @@ def run(args: list[str], place: Place, command: Command = COMMAND, verb: str = "
     api = Api(place)
     timeout = given.number("timeout")
     query = {"t": "" if timeout is None else str(timeout), "signal": given.text("signal")}
-    return for_each(given.words, lambda name: api.open("POST", f"/containers/{name}/{verb}", query).close())
+    return for_each(given.words, lambda name: api.send("POST", f"/containers/{name}/{verb}", query))

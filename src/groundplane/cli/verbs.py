@@ -39,9 +39,11 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "up": ("platform.up", "Bring the platform up: engine, Kubernetes control plane, node", PLATFORM),
     "down": ("platform.down", "Take it down; with --purge, remove every trace of it", PLATFORM),
     "status": ("platform.status", "Show which roles run here, and where", PLATFORM),
+    "doctor": ("platform.doctor", "Say what this host offers, what is missing, and how to mend it", PLATFORM),
     "kubeconfig": ("platform.kubeconfig", "Print the path of the cluster's kubeconfig", PLATFORM),
     "kube": ("kube", "Work with the cluster: get, apply, delete, logs, exec, wait, scale, rollout", CLUSTER),
     "apiserver": ("platform.apiserver", "Run a Kubernetes API server alone", ROLES),
     "controllers": ("platform.controllers", "Run the controllers alone", ROLES),
     "scheduler": ("platform.scheduler", "Run the scheduler alone", ROLES),
+    "node": ("platform.node", "Run a node of a cluster elsewhere", ROLES),
 }

@@ -19,4 +19,8 @@ def run(args: list[str], place: Place) -> int:
     if (given := COMMAND.parse(args)) is None:
         return 0
     api = Api(place)
-    return for_each(given.words, lambda name: api.json("POST", f"/containers/{name}/wait")["StatusCode"])
+    return for_each(
+        given.words,
+        lambda name: api.send("POST", f"/containers/{name}/wait"),
+        lambda _, pending: pending.json()["StatusCode"],
+    )
