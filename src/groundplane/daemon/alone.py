@@ -15,6 +15,7 @@ from groundplane.base.clock import SystemClock
 from groundplane.base.errors import GroundError
 from groundplane.base.settings import Settings
 from groundplane.daemon.main import run_loop
+from groundplane.serve.pki import Pair
 
 Report = Callable[[str], None]
 STOP_SECONDS = 5.0  # for what a role does at its end, giving its lease up included
@@ -93,6 +94,40 @@ def run_loops(settings: Settings, kubeconfig: str, *, scheduler: bool, controlle
             await clients.close()
 
     _run(work)
+
+
+def run_node(settings: Settings, kubeconfig: str, pair: Pair | None, report: Report) -> None:
+    """Engine, node agent and data plane of a cluster elsewhere; pods go on when it ends. Raises GroundError.
+
+    It owns its root like groundd, and answers on the engine's socket, so `ground ps` and `ground down` work with it.
+    """
+    from groundplane.daemon.instance import Instance  # late: as above
+
+    instance = Instance(settings)
+    instance.make_directories()
+    instance.lock()
+
+    async def work(ended: asyncio.Event) -> None:
+        from groundplane.daemon.join import Join
+        from groundplane.daemon.platform import Platform
+        from groundplane.daemon.ready import Ready
+
+        join = Join(kubeconfig, pair, SystemClock())
+        try:
+            platform = Platform(instance, SystemClock(), Ready(), join)
+            platform.ended = ended
+            await platform.start(("engine", "node"))
+            assert platform.node_role is not None, "started above"
+            report(f"{platform.node_role.place.name}, engine socket {settings.engine_socket}")
+            await ended.wait()
+            await platform.stop()
+        finally:
+            await join.close()
+
+    try:
+        _run(work)
+    finally:
+        instance.unlock()
 
 
 def _run(work: Callable[[asyncio.Event], Awaitable[None]]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import asdict, replace
 from typing import Any
@@ -21,6 +22,7 @@ from groundplane.base.log import Log
 from groundplane.base.settings import Settings
 from groundplane.daemon.controlplane import ControlPlane
 from groundplane.daemon.instance import ROLES, Instance
+from groundplane.daemon.join import Join
 from groundplane.daemon.noderole import LocalDialer, NodeRole, kubelet_context
 from groundplane.daemon.places import node_address, node_name
 from groundplane.daemon.ready import Ready
@@ -35,13 +37,16 @@ from groundplane.runtime.resident.command import spawner_argv
 
 _log = Log("daemon")
 _STOP_SECONDS = 10.0
+_NOBODY = (sys.executable, "-I", "-S", "-c", "")  # ends at once, well: after it the spawner ends too
 
 
 class Platform:
     """Everything of one groundd. `ended` is set once it is to end."""
 
-    def __init__(self, instance: Instance, clock: Clock, ready: Ready) -> None:
+    def __init__(self, instance: Instance, clock: Clock, ready: Ready, join: Join | None = None) -> None:
+        """With `join` the node belongs to a cluster elsewhere, and nobody restarts this process when it dies."""
         self.instance = instance
+        self._join = join
         self.settings: Settings = instance.settings
         self.ended = asyncio.Event()
         self.roles: list[str] = []
@@ -78,7 +83,8 @@ class Platform:
                 await self._step("control plane", self._start_control_plane)
             if "node" in wanted and self.node_role is None:
                 await self._step("node", self._start_node)
-            self.instance.save(tuple(wanted))
+            # A node of a cluster elsewhere is its caller's to start again; what it was told is needed to take it down.
+            self.instance.save(tuple(wanted) if self._join is None else ("engine",))
 
     def _change_settings(self, settings: dict[str, Any]) -> None:
         changed = {k: v for k, v in settings.items() if asdict(self.settings).get(k) != v}
@@ -97,7 +103,7 @@ class Platform:
         _log.info(f"{words} started", seconds=round(self._clock.monotonic() - started, 3))
 
     async def _start_engine(self) -> None:
-        argv = spawner_argv(self.settings.run, daemon_argv(self.settings))
+        argv = spawner_argv(self.settings.run, daemon_argv(self.settings) if self._join is None else _NOBODY)
         self.engine = LocalEngine(self.settings, argv, network=self._network)
         await self.engine.start()
         await self._network.sweep([s.id for s in self.engine.sandboxes.list()])
@@ -114,13 +120,16 @@ class Platform:
 
     async def _start_node(self) -> None:
         assert self.engine is not None, "the engine is started first"
-        if self.control_plane is None or self.control_plane.server is None:
-            raise GroundError("the node role needs a control plane; add the role control-plane, or use `ground node`")
         name = node_name(self.settings)
         role = NodeRole(self.settings, name, self.engine, self._network, self._clock)
-        pki = self.control_plane.server.pki
-        self.control_plane.server.reach_nodes(LocalDialer(role, name, TlsDialer(pki)))
-        await role.start(self.control_plane.clients, kubelet_context(pki, name, self.settings.node_ip))
+        if self._join is not None:
+            await role.start(self._join.clients, self._join.kubelet_context(self.settings, name))
+        elif self.control_plane is not None and self.control_plane.server is not None:
+            pki = self.control_plane.server.pki
+            self.control_plane.server.reach_nodes(LocalDialer(role, name, TlsDialer(pki)))
+            await role.start(self.control_plane.clients, kubelet_context(pki, name, self.settings.node_ip))
+        else:
+            raise GroundError("the node role needs a control plane; add the role control-plane, or use `ground node`")
         self.node_role = role
 
     async def stop(self) -> None:
