@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import signal
 import socket
 from collections.abc import Sequence
@@ -157,6 +158,10 @@ class Lives:
                 if (end := self._left_end(record)) is not None:
                     break
                 if (found := await self.find(record)) is None:
+                    if _runs(record.pidfd):  # it does, and nobody can supervise it: look again later
+                        _log.error("no supervisor for a running container", container=record.id[:12], pid=record.pid)
+                        await self._clock.sleep(_SEARCH)
+                        continue
                     end = self._left_end(record) or Exited(self._kernel_code(record), False, self._now())
                     break
                 record.supervised = supervised = found
@@ -259,6 +264,15 @@ class Lives:
         finally:
             if sleeper is not None:
                 sleeper.cancel()
+
+
+def _runs(pidfd: int) -> bool:
+    """Whether the process has not ended yet: a pidfd is readable from its end on (pidfd_open(2))."""
+    if pidfd < 0:
+        return False
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return not poll.poll(0)
 
 
 def signal_number(text: str) -> int:
