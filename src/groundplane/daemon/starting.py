@@ -45,12 +45,36 @@ def start(settings: Settings, report: Callable[[str], None] = lambda _: None) ->
     lock = os.open(os.path.join(settings.run, "start.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if answers(settings):
+        if answers(settings) or _comes_back(settings):
             return False
         _launch(instance, report)
         return True
     finally:
         os.close(lock)
+
+
+def _comes_back(settings: Settings) -> bool:
+    """Whether a daemon that has just died answers again: its spawner lives, and starts it with back-off.
+
+    A second spawner beside that one would only quarrel about the root. Gives up when the spawner goes, too.
+    """
+    import time  # late: most starts find no spawner
+
+    deadline = time.monotonic() + TIMEOUT
+    while _spawner_lives(settings) and time.monotonic() < deadline:
+        if answers(settings):
+            return True
+        time.sleep(0.02)
+    return answers(settings)
+
+
+def _spawner_lives(settings: Settings) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as probe:
+        try:
+            probe.connect(settings.spawner_socket)
+        except OSError:
+            return False
+    return True
 
 
 def daemon_argv(settings: Settings) -> list[str]:
