@@ -27,6 +27,7 @@ TABLE: dict[str, tuple[int, int]] = {
     "ioprio_set": (251, 30),
     "keyctl": (250, 219),
     "kill": (62, 129),
+    "landlock_create_ruleset": (444, 444),
     "mknodat": (259, 33),
     "mount": (165, 40),
     "mount_setattr": (442, 442),
