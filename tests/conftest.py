@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import threading
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             if os.environ.get("CI") and what not in _OPTIONAL:
                 pytest.fail(f"CI must offer this: {reason}")
             pytest.skip(reason)
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_stays() -> Iterator[None]:
+    """A thread that outlives its test changes what later tests are: setns(2) of a time namespace wants to be alone."""
+    before = set(threading.enumerate())
+    yield
+    for thread in set(threading.enumerate()) - before:
+        thread.join(5)
+        assert not thread.is_alive(), f"the test left the thread {thread.name} behind"
 
 
 @pytest.fixture

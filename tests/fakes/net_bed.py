@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,6 +40,7 @@ class Bed:
         self.host = NetHost(NODE_IP)
         self.pods: list[Pod] = []
         self._servers: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
         self._network = PodNetwork(str(root), INSTANCE)
         self._wait(self._network.configure(RANGE, NODE_IP, CLUSTER))
         self.host.run(self._route)
@@ -83,7 +85,7 @@ class Bed:
                 with client:
                     client.sendall(f"{address} {peer[0]}".encode())
 
-        threading.Thread(target=loop, daemon=True).start()
+        self._begin(loop)
 
     def serve_udp(self, where: NetHost, address: str, port: int) -> None:
         server = where.run(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
@@ -94,11 +96,18 @@ class Bed:
             while True:
                 try:
                     _, peer = server.recvfrom(100)
+                    if peer is None:  # shut down
+                        return
                     server.sendto(f"{address} {peer[0]}".encode(), peer)
                 except OSError:
                     return
 
-        threading.Thread(target=loop, daemon=True).start()
+        self._begin(loop)
+
+    def _begin(self, loop: Callable[[], None]) -> None:
+        thread = threading.Thread(target=loop, daemon=True)
+        thread.start()
+        self._threads.append(thread)
 
     def show(self, service: dict[str, Any], *slices: dict[str, Any]) -> None:
         """Program one Service as the loop would."""
@@ -122,7 +131,11 @@ class Bed:
 
     def close(self) -> None:
         for server in self._servers:
-            server.shutdown(socket.SHUT_RDWR) if server.type == socket.SOCK_STREAM else None
+            with suppress(OSError):  # ENOTCONN for a datagram socket, whose reader is woken all the same
+                server.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(5)
+        for server in self._servers:
             server.close()
         self.table.close()
         self._wait(self._network.close())
