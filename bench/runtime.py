@@ -30,6 +30,7 @@ from groundplane.oci.runtime_reader import Reader
 from groundplane.runtime.seccomp import compile_profile, compiled
 
 ROUNDS = 21
+Work = Callable[[], None]
 
 
 def cold(box: Box, program: str) -> Callable[[], None]:
@@ -56,16 +57,26 @@ def resident(box: Box) -> tuple[Callable[[], None], Callable[[], None]]:
     return start, end
 
 
-def measure(works: dict[str, tuple[Callable[[], None], Callable[[], None]]]) -> dict[str, tuple[float, float]]:
-    """Median and 90th percentile in milliseconds, rounds interleaved."""
+def samples(works: dict[str, tuple[Work, Work]], rounds: int) -> dict[str, list[float]]:
+    """Milliseconds, rounds interleaved; each work's second part is not measured."""
     taken: dict[str, list[float]] = {name: [] for name in works}
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for name, (work, after) in works.items():
             begin = time.perf_counter()
             work()
             taken[name].append((time.perf_counter() - begin) * 1e3)
             after()
+    return taken
+
+
+def measure(works: dict[str, tuple[Work, Work]]) -> dict[str, tuple[float, float]]:
+    """Median and 90th percentile in milliseconds."""
+    taken = samples(works, ROUNDS)
     return {name: (statistics.median(t), sorted(t)[len(t) * 9 // 10]) for name, t in taken.items()}
+
+
+def ours() -> str:
+    return str(Path(sys.executable).parent / "ground-runtime")
 
 
 def works_here(work: Callable[[], None]) -> bool:
@@ -101,8 +112,7 @@ def main() -> None:
     box.process["args"] = ["true"]
     box.linux["cgroupsPath"] = f"/{box.cgroup}"
     box.save()
-    ours = str(Path(sys.executable).parent / "ground-runtime")
-    works = {"launch": resident(box), "ground-runtime": (cold(box, ours), nothing)}
+    works = {"launch": resident(box), "ground-runtime": (cold(box, ours()), nothing)}
     try:
         for peer in ("runc", "crun"):
             if shutil.which(peer) and works_here(cold(box, peer)):
