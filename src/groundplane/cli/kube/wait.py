@@ -117,7 +117,7 @@ def _field_test(words: str) -> Test:
     expression, brace, value = words.rpartition("}")
     if not brace or (value and not value.startswith("=")) or value == "=":
         raise UsageError(f"error: jsonpath wait format must be --for=jsonpath='{{.field}}'=value, not {words!r}")
-    path = JsonPath(expression.strip("'\"") + brace)
+    path = JsonPath(expression + brace)
 
     def holds(found: Object | None) -> bool:
         values = path.values(found) if found is not None else []
