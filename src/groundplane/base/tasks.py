@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 from groundplane.base.log import Log
 
 _log = Log("tasks")
+_T = TypeVar("_T")
+
+
+async def in_thread(work: Callable[[], _T]) -> _T:
+    """Run blocking work in a thread. Cancelled meanwhile, it first waits for the work's end.
+
+    A thread cannot be stopped; `asyncio.to_thread` would return at once, and let go of locks that the work relies on.
+    """
+    task = asyncio.ensure_future(asyncio.to_thread(work))
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.wait((task,))
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled:
+        task.exception()  # looked at, so that asyncio does not complain of it
+        raise asyncio.CancelledError
+    return task.result()
 
 
 class Tasks:

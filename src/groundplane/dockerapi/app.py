@@ -14,6 +14,7 @@ from groundplane.dockerapi import attach, containers, execs, images, measures, s
 from groundplane.dockerapi.door import DOOR, Door, DoorEngine
 from groundplane.dockerapi.errors import answer, errors_as_json
 from groundplane.dockerapi.refused import REFUSED
+from groundplane.dockerapi.whole import finish_whole, prepare_whole, whole
 
 _MAX_BODY = 16 << 20
 _VERSION = r"/v{version:1\.\d+}"
@@ -57,21 +58,29 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
 )
 
 
+# Handlers that wait for something that may never come: they end with their client, who is all that they serve.
+_LASTING = frozenset(
+    {system.events, containers.wait, attach.logs, attach.attach, measures.stats, execs.start},
+)
+
+
 def make_app(
     engine: DoorEngine, settings: Settings, routes: Sequence[web.RouteDef] = (), clock: Clock | None = None
 ) -> web.Application:
     """The API over an engine, with further routes of the platform below /ground/."""
     app = web.Application(middlewares=[errors_as_json], client_max_size=_MAX_BODY)
+    prepare_whole(app)
     tasks = Tasks("dockerapi")
     app[DOOR] = Door(engine, settings, clock or SystemClock(), tasks)
     for method, path, handler in ROUTES:
-        _add(app, method, path, handler)
+        _add(app, method, path, handler if handler in _LASTING else whole(handler))
     for method, path, sentence in REFUSED:
         _add(app, method, path, _refusal(sentence))
 
     app.router.add_routes(routes)
 
     async def stop(_: web.Application) -> None:
+        await finish_whole(app)
         await tasks.stop()
 
     app.on_cleanup.append(stop)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from aiohttp import web
@@ -69,10 +70,15 @@ async def start(request: web.Request) -> web.StreamResponse:
         raise Conflicting(f"container {found.container} is not running")
     found.started = True
     if read.flag("Detach"):
-        await _begin(here, found)
-        here.tasks.start(f"exec-{found.id[:12]}", _drain(found))
+        # To its end, also where the client leaves in the middle: a started process must have a reader.
+        await asyncio.shield(asyncio.ensure_future(_detached(here, found)))
         return no_content(200)
     return await _attached(request, here, found)
+
+
+async def _detached(here: Door, found: Exec) -> None:
+    await _begin(here, found)
+    here.tasks.start(f"exec-{found.id[:12]}", _drain(found))
 
 
 async def _attached(request: web.Request, here: Door, found: Exec) -> web.StreamResponse:

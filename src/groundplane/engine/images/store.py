@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from groundplane.base.clock import parse_rfc3339
 from groundplane.base.log import Log
+from groundplane.base.tasks import in_thread
 from groundplane.engine.contract import Conflicting, EngineError, ImageInfo, NoSuchImage
 from groundplane.engine.images.blobs import BlobError, Blobs
 from groundplane.engine.images.contract import ImageUsers
@@ -147,7 +148,7 @@ class ImageStore:
         """Run blocking work that writes blobs or names in a thread, alone. Its blobs cannot be collected meanwhile."""
         async with self._lock:
             try:
-                return await asyncio.to_thread(work)
+                return await in_thread(work)
             except OSError as error:  # a full disk, a failing one
                 what = f" ({error.filename})" if error.filename else ""
                 raise EngineError(f"images cannot be written{what}: {error.strerror}") from error

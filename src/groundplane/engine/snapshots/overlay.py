@@ -18,9 +18,11 @@ import asyncio
 import os
 import threading
 from collections.abc import Collection, Sequence
+from functools import partial
 
 from groundplane.base.ids import name_suffix
 from groundplane.base.log import Log
+from groundplane.base.tasks import in_thread
 from groundplane.engine.contract import EngineError
 from groundplane.engine.snapshots.contract import Layer, LayerSource, Snapshot, SnapshotError
 from groundplane.engine.snapshots.streams import open_layer
@@ -109,7 +111,7 @@ class Overlay:
         self.unmount(id)
         aside = os.path.join(self._trash, f"{id}-{name_suffix()}")
         os.rename(path, aside)  # from here on it is gone; a crash leaves work for the next start's sweep
-        await asyncio.to_thread(remove_tree, aside)
+        await in_thread(lambda: remove_tree(aside))
 
     def get(self, id: str) -> Snapshot:
         path = self._path(id)
@@ -129,13 +131,13 @@ class Overlay:
         return await asyncio.to_thread(tree_size, os.path.join(self._path(id), "upper"))
 
     async def sweep(self, keep: Collection[str]) -> list[str]:
-        await asyncio.to_thread(self._empty_trash)
+        await in_thread(self._empty_trash)
         gone = [id for id in os.listdir(self._containers) if id not in keep]
         for id in gone:
             await self.remove(id)
         for chain in os.listdir(self._layers):
             if chain != _EMPTY and not self._trusted(chain):
-                await asyncio.to_thread(self._discard_layer, chain)
+                await in_thread(partial(self._discard_layer, chain))
         for id in os.listdir(self._containers):
             await self._restore_layers(id)
         return gone
@@ -157,7 +159,7 @@ class Overlay:
                 if chain == _EMPTY or chain in used:
                     continue
                 if os.readlink(os.path.join(self._layers, chain, "diff")) not in diff_ids:
-                    await asyncio.to_thread(self._discard_layer, chain)
+                    await in_thread(partial(self._discard_layer, chain))
 
     # Layers
 
@@ -179,7 +181,7 @@ class Overlay:
             for count, layer in enumerate(layers, 1):
                 chain = chain_id([lower.diff_id for lower in layers[:count]]).removeprefix("sha256:")
                 if not os.path.isdir(os.path.join(self._layers, chain)):
-                    await asyncio.to_thread(self._unpack, layer, chain, below)
+                    await in_thread(partial(self._unpack, layer, chain, below))
                     new.append(chain)
                 below.insert(0, chain)
             # A thread that nobody waits for: a write-back of the whole disk may take seconds.

@@ -1,0 +1,49 @@
+"""Requests that are done whole: a client that leaves in the middle changes nothing about what it asked for.
+
+aiohttp cancels the handler of a client that has gone. For one that only waits, that is right; a start or a removal
+would stop half-way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+
+class _Running(set[asyncio.Future[web.StreamResponse]]):
+    """The tasks of one application."""
+
+
+_RUNNING = web.AppKey("running", _Running)
+
+
+def whole(handler: Handler) -> Handler:
+    """The same handler, in a task of its own that nobody cancels."""
+
+    async def run(request: web.Request) -> web.StreamResponse:
+        task = asyncio.ensure_future(handler(request))
+        running = request.app[_RUNNING]
+        running.add(task)
+        task.add_done_callback(running.discard)
+        task.add_done_callback(_look_at)
+        return await asyncio.shield(task)
+
+    return run
+
+
+def prepare_whole(app: web.Application) -> None:
+    app[_RUNNING] = _Running()
+
+
+async def finish_whole(app: web.Application) -> None:
+    """Wait for those under way. Called when the door has closed."""
+    if running := set(app[_RUNNING]):
+        await asyncio.wait(running)
+
+
+def _look_at(task: asyncio.Future[web.StreamResponse]) -> None:
+    """An error that no client is left for is no unhandled one: it was an answer."""
+    if not task.cancelled():
+        task.exception()
