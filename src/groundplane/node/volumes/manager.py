@@ -29,6 +29,8 @@ _PLUGINS = {
     "projected": "projected", "hostPath": "host-path",
 }  # fmt: skip
 _IN_MEMORY = frozenset({"secret", "projected"})  # their content must never reach a disk
+_WRITABLE = frozenset({"emptyDir", "hostPath"})  # the others are the cluster's: kubelet mounts them read-only
+_UNFINISHED = 0o1000  # an emptyDir's mode until it is as its pod wants it; no program would choose it
 
 
 class Volumes:
@@ -77,23 +79,22 @@ class Volumes:
         return os.path.join(self.directory(uid), "volumes", f"kubernetes.io~{plugin}", volume["name"])
 
     def _write(self, pod: Pod, volume: Mapping[str, Any], path: str, files_of: Payload) -> None:
-        if not os.path.isdir(path):
-            os.makedirs(path, mode=0o755)
-            if _IN_MEMORY & volume.keys():
-                mount.mount("tmpfs", path, "tmpfs", mount.MS_NOSUID | mount.MS_NODEV, "mode=0755")
+        os.makedirs(path, mode=0o755, exist_ok=True)
+        if _IN_MEMORY & volume.keys() and not os.path.ismount(path):
+            mount.mount("tmpfs", path, "tmpfs", mount.MS_NOSUID | mount.MS_NODEV, "mode=0755")
         group = (pod["spec"].get("securityContext") or {}).get("fsGroup")
         atomic.write(path, files_of, group)
 
     def _empty_dir(self, pod: Pod, source: Mapping[str, Any], path: str) -> None:
-        if os.path.isdir(path):
-            return
-        os.makedirs(path, mode=0o750)
-        if source.get("medium") == "Memory":
-            size = quantities.parse(source["sizeLimit"]).value if source.get("sizeLimit") else 0
-            options = f"size={size}" if size else ""
-            mount.mount("tmpfs", path, "tmpfs", mount.MS_NOSUID | mount.MS_NODEV, options)
-        elif source.get("medium"):
+        if source.get("medium", "") not in ("", "Memory"):
             raise VolumeError(f'emptyDir medium "{source["medium"]}" is not offered; use "" or Memory')
+        os.makedirs(path, mode=_UNFINISHED, exist_ok=True)
+        if source.get("medium") == "Memory" and not os.path.ismount(path):
+            size = quantities.parse(source["sizeLimit"]).value if source.get("sizeLimit") else 0
+            options = f"mode={_UNFINISHED:o}" + (f",size={size}" if size else "")
+            mount.mount("tmpfs", path, "tmpfs", mount.MS_NOSUID | mount.MS_NODEV, options)
+        if stat.S_IMODE(os.stat(path).st_mode) != _UNFINISHED:
+            return  # finished before: the mode is the pod's own from then on
         group = (pod["spec"].get("securityContext") or {}).get("fsGroup")
         if group is not None:
             os.chown(path, -1, group)
@@ -114,7 +115,7 @@ class Volumes:
                 Mount(
                     destination=wanted["mountPath"],
                     source=source,
-                    read_only=bool(wanted.get("readOnly")),
+                    read_only=bool(wanted.get("readOnly")) or not _WRITABLE & volume.keys(),
                     propagation=propagation.get(wanted.get("mountPropagation", ""), "rprivate"),
                 )
             )
