@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import ssl
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,13 @@ def test_forms_of_an_answer(admin: Caller) -> None:
 
 
 def test_a_watch_ends_at_its_time_and_at_the_servers_end(admin: Caller) -> None:
-    code, data, _ = admin("GET", f"{MAPS}?watch=1&timeoutSeconds=1&allowWatchBookmarks=true&resourceVersion=1")
+    code, data, _ = admin("GET", f"{MAPS}?watch=1&timeoutSeconds=3&allowWatchBookmarks=true&resourceVersion=1")
     last = data if isinstance(data, dict) else json.loads(data.splitlines()[-1])
     assert code == 200 and last["type"] in ("BOOKMARK", "ERROR")
+
+
+def test_an_idle_watch_costs_nothing(server: Running, admin: Caller) -> None:
+    """It waits for its deadline; it does not spin (a watch without bookmarks has nothing to do before)."""
+    begin = time.process_time()
+    assert admin("GET", f"{MAPS}?watch=1&timeoutSeconds=2&resourceVersion=1")[0] == 200
+    assert time.process_time() - begin < 1.0

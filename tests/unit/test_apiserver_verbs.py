@@ -236,3 +236,16 @@ def test_across_namespaces_there_is_only_looking() -> None:
                 assert (await b.refused(method, path, config("a")))["reason"] == "MethodNotAllowed"
 
     run(work())
+
+
+def test_a_deletion_at_once_wins_every_race() -> None:
+    async def work() -> None:
+        async with bench() as b:
+            for _ in range(20):
+                await b.ok("POST", PODS, pod(nodeName="n"))
+                status = {"status": {"phase": "Running"}}
+                writes = [b.call("PATCH", f"{PODS}/p/status", status, MERGE_PATCH) for _ in range(5)]
+                await asyncio.gather(b.ok("DELETE", f"{PODS}/p", gracePeriodSeconds="0"), *writes)
+                assert (await b.refused("GET", f"{PODS}/p"))["code"] == 404
+
+    run(work())

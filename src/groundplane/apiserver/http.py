@@ -8,6 +8,7 @@ aiohttp because it can hand a connection over (`Upgrade:`) and shows the peer's 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -34,6 +35,7 @@ _log = Log("apiserver.http")
 BOOKMARK_EVERY = 60.0  # seconds; kube-apiserver sends one about once a minute
 # A watcher of a closed connection is noticed at its next event or after this many seconds.
 _LOOK_EVERY = 20.0
+_BEFORE_END = 2.0
 _BODIES = ("POST", "PUT", "PATCH", "DELETE")
 
 PeerSubject = Callable[[web.BaseRequest], CertificateSubject | None]
@@ -136,22 +138,29 @@ class HttpEdge:
     ) -> None:
         """Write events until the deadline, the watcher's or the server's end, or the client's."""
         watcher, machine, endpoint = answer.watcher, self._desk.machine, answer.endpoint
-        next_mark = machine.clock.monotonic() + BOOKMARK_EVERY
+        start = machine.clock.monotonic()
+        next_mark = _next_mark(start, watcher.deadline) if watcher.bookmarks else math.inf
         while not self._stopping:
-            left = watcher.deadline - machine.clock.monotonic()
-            items = await watcher.next(max(min(left, _LOOK_EVERY), 0))
+            wait = min(watcher.deadline, next_mark) - machine.clock.monotonic()
+            items = await watcher.next(max(min(wait, _LOOK_EVERY), 0))
             now = machine.clock.monotonic()
             if items:
                 stamp = machine.clock.time()
                 await response.write(b"".join([render.frame(endpoint, i, form, call, stamp) for i in items]))
             over = watcher.closed or now >= watcher.deadline
-            if watcher.bookmarks and not items and (now >= next_mark or over) and not watcher.closed:
+            if not items and now >= next_mark and not over:
                 machine.cache.drain()
-                next_mark = now + BOOKMARK_EVERY
+                next_mark = _next_mark(now, watcher.deadline)
                 mark = Bookmark(machine.cache.revision)
                 await response.write(render.frame(endpoint, mark, form, call, 0.0))
             if (over and not items) or request.transport is None or request.transport.is_closing():
                 return
+
+
+def _next_mark(now: float, deadline: float) -> float:
+    """When to send the next bookmark: in a minute, or 2 s before the end (cacher, nextBookmarkTime)."""
+    last = deadline - _BEFORE_END
+    return min(now + BOOKMARK_EVERY, last) if last > now else now + BOOKMARK_EVERY
 
 
 _HEADERS = {"Cache-Control": "no-cache, private"}

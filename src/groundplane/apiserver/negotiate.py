@@ -18,12 +18,15 @@ TABLE, PARTIAL, PARTIAL_LIST = "Table", "PartialObjectMetadata", "PartialObjectM
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """`shown_as` is empty, Table, PartialObjectMetadata or PartialObjectMetadataList; `pretty` asks for indentation."""
+    """`shown_as` is empty, Table, PartialObjectMetadata or PartialObjectMetadataList, in `version` of meta.k8s.io.
+
+    `pretty` asks for indentation.
+    """
 
     media: str = JSON
     shown_as: str = ""
     pretty: bool = False
-    stream: bool = False
+    version: str = "v1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,8 @@ def negotiate(accept: str, *, pretty: bool = False) -> Form:
         shown = parameters.get("as", "")
         if shown and (not _can_show(shown, parameters) or (shown == TABLE and media == PROTOBUF)):
             continue  # a Table has no protobuf message
-        return Form(media, shown, pretty or parameters.get("pretty") == "1", parameters.get("stream") == "watch")
+        version = parameters["v"] if shown else "v1"
+        return Form(media, shown, pretty or parameters.get("pretty") == "1", version)
     raise statuses.not_acceptable(OFFERED)
 
 

@@ -16,9 +16,9 @@ from groundplane.apiserver.call import Call, Many, One
 from groundplane.apiserver.negotiate import JSON, PARTIAL, PARTIAL_LIST, PROTOBUF, TABLE, YAML, Form
 from groundplane.apiserver.registry import Endpoint
 from groundplane.base import jsonyaml
-from groundplane.kinds import tables
+from groundplane.kinds import decode, tables
 
-META_VERSION = "meta.k8s.io/v1"
+META_GROUP = "meta.k8s.io"
 INITIAL_END = "k8s.io/initial-events-end"
 # A list is written in pieces of about this many objects, so that a large one never exists twice in memory.
 _PIECE = 256
@@ -51,12 +51,12 @@ def shown_one(answer: One, form: Form, call: Call, now: float) -> Object:
     if endpoint is None or not form.shown_as or obj.get("kind") == "Status":
         return obj
     if form.shown_as == TABLE:
-        return _table(endpoint, [obj], obj["metadata"].get("resourceVersion", ""), call, now)
-    return partial(obj)
+        return _table(endpoint, [obj], obj["metadata"].get("resourceVersion", ""), form, call, now)
+    return partial(obj, form.version)
 
 
-def partial(obj: Object) -> Object:
-    return {"kind": PARTIAL, "apiVersion": META_VERSION, "metadata": obj["metadata"]}
+def partial(obj: Object, version: str = "v1") -> Object:
+    return {"kind": PARTIAL, "apiVersion": f"{META_GROUP}/{version}", "metadata": obj["metadata"]}
 
 
 def shown_many(answer: Many, form: Form, call: Call, now: float) -> Object:
@@ -65,11 +65,11 @@ def shown_many(answer: Many, form: Form, call: Call, now: float) -> Object:
     objects = [endpoint.show(s.object) for s in answer.items]
     meta = _list_meta(answer)
     if form.shown_as == TABLE:
-        table = _table(endpoint, objects, "", call, now)
+        table = _table(endpoint, objects, "", form, call, now)
         return {**table, "metadata": meta}
     if form.shown_as:
-        items = [partial(o) for o in objects]
-        return {"kind": PARTIAL_LIST, "apiVersion": META_VERSION, "metadata": meta, "items": items}
+        items = [partial(o, form.version) for o in objects]
+        return {"kind": PARTIAL_LIST, "apiVersion": f"{META_GROUP}/{form.version}", "metadata": meta, "items": items}
     kind, version = endpoint.resource.kind + "List", endpoint.api_version
     bare = [{k: v for k, v in o.items() if k not in ("kind", "apiVersion")} for o in objects]
     return {"kind": kind, "apiVersion": version, "metadata": meta, "items": bare}
@@ -117,7 +117,7 @@ def _joined(answer: Many) -> Iterator[bytes]:
     yield bytes(piece)
 
 
-def _table(endpoint: Endpoint, objects: list[Object], version: str, call: Call, now: float) -> Object:
+def _table(endpoint: Endpoint, objects: list[Object], version: str, form: Form, call: Call, now: float) -> Object:
     columns, rows = tables.table(endpoint.resource, objects, now)
     include = call.query.get("includeObject", "Metadata")
     made = []
@@ -126,12 +126,12 @@ def _table(endpoint: Endpoint, objects: list[Object], version: str, call: Call, 
         if include == "Object":
             entry["object"] = obj
         elif include != "None":
-            entry["object"] = partial(obj)
+            entry["object"] = partial(obj, form.version)
         made.append(entry)
     meta: Object = {"resourceVersion": version} if version else {}
     return {
         "kind": TABLE,
-        "apiVersion": META_VERSION,
+        "apiVersion": f"{META_GROUP}/{form.version}",
         "metadata": meta,
         "columnDefinitions": columns,
         "rows": made,
@@ -146,21 +146,24 @@ def event_object(endpoint: Endpoint, item: Item, form: Form, call: Call, now: fl
         return "BOOKMARK", _bookmark(endpoint, item, form)
     obj = endpoint.show(item.stored.object)
     if form.shown_as == TABLE:
-        return item.type, _table(endpoint, [obj], obj["metadata"]["resourceVersion"], call, now)
-    return item.type, partial(obj) if form.shown_as else obj
+        return item.type, _table(endpoint, [obj], obj["metadata"]["resourceVersion"], form, call, now)
+    return item.type, partial(obj, form.version) if form.shown_as else obj
 
 
 def _bookmark(endpoint: Endpoint, item: Bookmark, form: Form) -> Object:
+    """An object with nothing but a resource version, as Go would write an empty struct of the kind."""
     meta: Object = {"resourceVersion": str(item.revision)}
     if item.initial_end:
         meta["annotations"] = {INITIAL_END: "true"}
+    group = f"{META_GROUP}/{form.version}"
     if form.shown_as == TABLE:
-        empty: Object = {"kind": TABLE, "apiVersion": META_VERSION, "metadata": {"resourceVersion": str(item.revision)}}
-        row = {"cells": [], "object": {"kind": PARTIAL, "apiVersion": META_VERSION, "metadata": meta}}
+        empty: Object = {"kind": TABLE, "apiVersion": group, "metadata": {"resourceVersion": str(item.revision)}}
+        row = {"cells": [], "object": {"kind": PARTIAL, "apiVersion": group, "metadata": meta}}
         return {**empty, "columnDefinitions": [], "rows": [row]}
     if form.shown_as:
-        return {"kind": PARTIAL, "apiVersion": META_VERSION, "metadata": meta}
-    return {"kind": endpoint.resource.kind, "apiVersion": endpoint.api_version, "metadata": meta}
+        return {"kind": PARTIAL, "apiVersion": group, "metadata": meta}
+    blank, _ = decode.decode(endpoint.type, {"metadata": meta})
+    return {"kind": endpoint.resource.kind, "apiVersion": endpoint.api_version, **blank}
 
 
 def frame(endpoint: Endpoint, item: Item, form: Form, call: Call, now: float) -> bytes:

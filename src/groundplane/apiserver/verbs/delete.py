@@ -93,9 +93,24 @@ async def _carry_out(machine: Machine, endpoint: Endpoint, plan: Plan, old: Stor
         newest = await endpoint.objects.replace(old, plan.mark)
     if not plan.remove:
         return _answer(endpoint, plan, newest.object, old)
-    await endpoint.objects.remove(newest)
+    if plan.mark is None:
+        await endpoint.objects.remove(newest)
+    else:
+        await _remove_stamped(endpoint, newest)
     machine.released(endpoint, old.object)
     return _answer(endpoint, plan, newest.object if plan.mark is not None else None, old)
+
+
+async def _remove_stamped(endpoint: Endpoint, stamped: Stored) -> None:
+    """Remove what was stamped to go at once, whoever writes to it meanwhile: nobody would ask for it again."""
+    newest: Stored | None = stamped
+    while newest is not None and newest.meta["uid"] == stamped.meta["uid"]:
+        try:
+            await endpoint.objects.remove(newest)
+        except Raced:
+            newest = endpoint.objects.find(stamped.meta.get("namespace", ""), stamped.meta["name"])
+        else:
+            return
 
 
 def planned(endpoint: Endpoint, obj: Object, asked: Object, now: float) -> Plan:

@@ -11,6 +11,7 @@ from groundplane.apiserver import statuses
 from groundplane.apiserver.call import Call
 from groundplane.apiserver.request import truth
 from groundplane.apiserver.statuses import FieldCause
+from groundplane.base import jsonyaml
 
 MANAGER_LENGTH = 128
 _VALIDATIONS = ("", "Ignore", "Strict", "Warn")
@@ -32,7 +33,10 @@ def _refuse(kind: str, causes: list[FieldCause]) -> None:
 
 
 def _dry_run(values: list[str]) -> list[FieldCause]:
-    return [unsupported("dryRun", v, ["All"]) for v in values if v != "All"][:1]
+    if all(v == "All" for v in values):
+        return []
+    shown = jsonyaml.dumps(values).decode()
+    return [FieldCause("FieldValueNotSupported", "dryRun", f'Unsupported value: {shown}: supported values: "All"')]
 
 
 def _manager(name: str) -> list[FieldCause]:

@@ -104,7 +104,9 @@ async def update(machine: Machine, endpoint: Endpoint, call: Call, change: Chang
         if old is None:
             if not change.allow_create:
                 raise statuses.not_found(endpoint.resource.group, endpoint.resource.plural, change.name)
-            return await create(machine, endpoint, call, change.make(None), change.own)
+            # What a client believed to replace has gone: it is created anew (upstream's update writes it as well).
+            missing = lifecycle.with_meta(change.make(None), resourceVersion=None)
+            return await create(machine, endpoint, call, missing, change.own)
         # A fresh copy: decoding takes parts of its input over, and preparation works in place.
         given = change.make(endpoint.show(jsonyaml.loads(old.wire)))
         try:
