@@ -12,8 +12,11 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 
-class _Running(set[asyncio.Future[web.StreamResponse]]):
+class _Running:
     """The tasks of one application."""
+
+    def __init__(self) -> None:
+        self.tasks: set[asyncio.Future[web.StreamResponse]] = set()
 
 
 _RUNNING = web.AppKey("running", _Running)
@@ -24,7 +27,7 @@ def whole(handler: Handler) -> Handler:
 
     async def run(request: web.Request) -> web.StreamResponse:
         task = asyncio.ensure_future(handler(request))
-        running = request.app[_RUNNING]
+        running = request.app[_RUNNING].tasks
         running.add(task)
         task.add_done_callback(running.discard)
         task.add_done_callback(_look_at)
@@ -39,7 +42,7 @@ def prepare_whole(app: web.Application) -> None:
 
 async def finish_whole(app: web.Application) -> None:
     """Wait for those under way. Called when the door has closed."""
-    if running := set(app[_RUNNING]):
+    if running := set(app[_RUNNING].tasks):
         await asyncio.wait(running)
 
 
