@@ -29,7 +29,7 @@ from groundplane.daemon.ready import Ready
 from groundplane.daemon.routes import platform_routes
 from groundplane.daemon.starting import daemon_argv
 from groundplane.dockerapi.server import DockerApi
-from groundplane.engine.contract import EngineError, State
+from groundplane.engine.contract import ContainerInfo, EngineError, State
 from groundplane.engine.engine import LocalEngine
 from groundplane.engine.networks.pods import PodNetwork
 from groundplane.node.volumes.manager import unmount_below
@@ -160,16 +160,16 @@ class Platform:
         engine = self.engine
         assert engine is not None, "the engine is started first"
 
-        async def end(id: str, *, remove: bool) -> None:
+        async def end(info: ContainerInfo) -> None:
             try:
-                await engine.containers.stop(id, _STOP_SECONDS)
-                if remove:
-                    await engine.containers.remove(id, force=True)
+                await engine.containers.stop(info.id, min(info.spec.stop_timeout, _STOP_SECONDS))
+                if info.spec.hidden:
+                    await engine.containers.remove(info.id, force=True)
             except EngineError as error:
-                _log.warning("container not ended", id=id[:12], error=str(error))
+                _log.warning("container not ended", id=info.id[:12], error=str(error))
 
         infos = engine.containers.list(hidden=True)
         wanted = [i for i in infos if i.spec.hidden or i.state is State.RUNNING]
-        await asyncio.gather(*(end(i.id, remove=i.spec.hidden) for i in wanted))
+        await asyncio.gather(*map(end, wanted))
         for sandbox in engine.sandboxes.list():
             await engine.sandboxes.remove(sandbox.id)
