@@ -166,5 +166,3 @@ def _count(api: Api) -> int:
 def _list(api: Api) -> None:
     status, body = api.raw("GET", f"{_NAMESPACE}?limit={_OBJECTS}")
     assert status == 200 and len(body) > _OBJECTS * 1000, (status, len(body))
-
-

@@ -121,8 +121,8 @@ def runtime_rows(*, rounds: int) -> list[Row]:
     command = "ground-runtime run bench, runc run bench"
     cold = Row("OCI runtime, `run` of `true`, cold", found["ground-runtime"], command, peers, Goal(1.5, of="runc"))
     note = "create and start from a living process"
-    living = Row("OCI runtime, resident launch", found["launch"], "the spawner's launch", peers, Goal(0.3, of="runc"), note)
-    return [cold, living]
+    goal = Goal(0.3, of="runc")
+    return [cold, Row("OCI runtime, resident launch", found["launch"], "the spawner's launch", peers, goal, note)]
 
 
 def _cold(box: Box, program: str) -> tuple[runtime_bench.Work, runtime_bench.Work]:

@@ -1,0 +1,133 @@
+"""All benchmarks, ours and the installed peers in one run; writes docs/quality/performance.md.
+
+python -m bench [--quick] [--only machine,engine,runtime,api,platform] [--print]      (as root)
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from bench.api_rows import api_rows
+from bench.engine_rows import engine_rows, runtime_rows
+from bench.platform_rows import platform_rows
+from bench.rows import Row, table
+from bench.yardsticks import machine_rows
+
+PAGE = ROOT / "docs/quality/performance.md"
+Part = Callable[[], list[Row]]
+
+
+def parts(*, quick: bool) -> dict[str, tuple[str, Part]]:
+    """What there is to measure: name → (heading, work)."""
+    rounds = 5 if quick else 21
+    return {
+        "machine": ("The machine itself", lambda: _machine(rounds)),
+        "engine": ("Containers", lambda: engine_rows(rounds=rounds)),
+        "runtime": ("The OCI runtime", lambda: runtime_rows(rounds=rounds)),
+        "api": ("The API server", lambda: api_rows(rounds=rounds, seconds=1 if quick else 3)),
+        "platform": (
+            "The platform",
+            lambda: platform_rows(rounds=1 if quick else 3, idle=5 if quick else 20),
+        ),
+    }
+
+
+def _machine(rounds: int) -> list[Row]:
+    with tempfile.TemporaryDirectory(prefix="ground-bench-") as directory:
+        return machine_rows(directory, rounds)
+
+
+def facts() -> str:
+    """What ran, where: a figure without these says nothing."""
+    model = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    memory = int(Path("/proc/meminfo").read_text().split()[1]) / 1024 / 1024
+    load = os.getloadavg()[0]
+    lines = [
+        f"- measured {time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC, commit {_commit()}",
+        f"- {os.cpu_count()} × {model[0].partition(':')[2].strip() if model else platform.machine()}, "
+        f"{memory:.0f} GiB, Linux {platform.release()}, CPython {platform.python_version()}",
+        f"- load when it began: {load:.1f} (a shared machine shows here; then only ratios mean something)",
+        f"- peers: {', '.join(_versions())}",
+    ]
+    return "\n".join(lines)
+
+
+def _commit() -> str:
+    done = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip() or "unknown"
+
+
+def _versions() -> list[str]:
+    found = []
+    for words in (["podman", "--version"], ["runc", "--version"], ["crun", "--version"], ["wrk", "--version"]):
+        try:
+            done = subprocess.run(words, capture_output=True, text=True, check=False)
+        except FileNotFoundError:
+            found.append(f"{words[0]} is not installed")
+            continue
+        found.append((done.stdout or done.stderr).splitlines()[0].split("Copyright")[0].strip())
+    return found
+
+
+INTRODUCTION = """# Performance
+
+Written by `make bench` (`bench/__main__.py`); do not edit. Each cell is the median, then (least–most, samples).
+Everybody runs once in each round, so that a noisy moment is noisy for all, and a ratio is worth more than a time.
+
+"""
+
+CAVEATS = """
+## What to know when reading
+
+- "measured before" stands for programs that are not installed here (kube-apiserver, kubelet, kube-scheduler): medians
+  that were measured on a machine of the same kind, not in this run.
+- podman runs with runc, because its crun refuses hosts that have cgroup v1 and v2 at once, and with no events log.
+- dockerd is not measured: it wants the host's iptables and a containerd, and a benchmark should change no host.
+- On cgroup v1, the first write to `cgroup.procs` waits for a grace period of 5–15 ms on a fresh machine. A v1 hierarchy
+  that was ever mounted with `favordynmods` turns that off for the whole kernel until it boots again (0.07 ms then).
+  This table may have been measured on such a machine: it favours ours and the peers alike by that. Groundplane does
+  not change the setting.
+- Memory is the proportional set (`Pss`): pages shared with other programs of the host count in part.
+- Latencies of the API contain the measuring client (Python, TLS), on the same two processors.
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Ours and the installed peers, one run.")
+    parser.add_argument("--quick", action="store_true", help="few rounds: a minute instead of five; noisier")
+    parser.add_argument("--only", default="", help="comma-separated parts: machine, engine, runtime, api, platform")
+    parser.add_argument("--print", action="store_true", help="print only, do not write the page")
+    wish = parser.parse_args()
+    if os.geteuid() != 0:
+        sys.exit("bench: starting containers needs root")
+    known = parts(quick=wish.quick)
+    chosen = wish.only.split(",") if wish.only else list(known)
+    if unknown := sorted(set(chosen) - set(known)):
+        sys.exit(f"bench: no part {unknown[0]!r}; there are {', '.join(known)}")
+    head, pages = INTRODUCTION + facts() + "\n", []
+    for name in chosen:
+        heading, work = known[name]
+        began = time.monotonic()
+        pages.append(f"\n## {heading}\n\n{table(work())}")
+        print(pages[-1], f"({name}: {time.monotonic() - began:.0f} s)", sep="\n", flush=True)
+    if not wish.print and not wish.only:
+        PAGE.parent.mkdir(parents=True, exist_ok=True)
+        PAGE.write_text(head + "".join(pages) + CAVEATS)
+        print(f"written: {PAGE.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()
