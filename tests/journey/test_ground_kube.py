@@ -162,7 +162,7 @@ def test_waiting(run, state_root: Path) -> None:
             await kube("delete", "deployment", "web")
             assert (await gone).out in ("deployment.apps/web condition met\n", "")
             wrong = await kube("wait", "pods", "--all", "--for=luck", code=None)
-            assert (wrong.code, wrong.err) == (2, 'error: unrecognized condition: "luck"\n')
+            assert (wrong.code, wrong.err) == (1, 'error: unrecognized condition: "luck"\n')
             none = await kube("wait", "pods", "--all", "--for=condition=Ready", code=1)
             assert none.err == "error: no matching resources found\n"
 

@@ -22,6 +22,7 @@ from groundplane.node.api import NodeApi
 from groundplane.node.contract import Place
 from groundplane.node.server import KubeletServer
 from groundplane.serve import tls
+from groundplane.serve.listeners import ListenError
 from groundplane.serve.pki import Pki
 
 
@@ -78,7 +79,10 @@ class NodeRole:
             __version__,
         )
         self._kubelet = KubeletServer(self.node, Access(client, self._name, self._clock))
-        await self._kubelet.start(settings.kubelet_port, context)
+        try:
+            await self._kubelet.start(settings.kubelet_port, context)
+        except ListenError as error:
+            raise ListenError(f"kubelet: {error} (GROUND_KUBELET_PORT)") from error
         await self.dataplane.start()
         await self.node.start()
 

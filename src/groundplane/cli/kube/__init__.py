@@ -20,7 +20,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "wait": ("wait", "Wait for a condition of objects, or for their deletion"),
     "scale": ("scale", "Set the number of replicas"),
     "set": ("set_image", "Set the image of a workload's containers: set image TYPE/NAME CONTAINER=IMAGE…"),
-    "rollout": ("rollout", "Watch, restart or undo a Deployment's rollout"),
+    "rollout": ("rollout", "Watch, list, undo, restart, pause or resume a Deployment's rollout"),
 }
 
 
@@ -40,5 +40,9 @@ def run(args: list[str], place: Place) -> int:
     import importlib
 
     module = importlib.import_module(f"groundplane.cli.kube.{VERBS[args[0]][0]}")
-    code: int = module.run(args[1:], place)
+    try:
+        code: int = module.run(args[1:], place)
+    except UsageError as error:
+        error.exit_code = 1  # kubectl's for wrong words as for everything else
+        raise
     return code
