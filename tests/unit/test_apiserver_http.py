@@ -14,6 +14,9 @@ from urllib.parse import urlsplit
 import pytest
 from tests.foreign.api_server import Running, running
 
+from groundplane.apiserver import protobuf
+from groundplane.wire import kubeproto
+
 MAPS = "/api/v1/namespaces/default/configmaps"
 
 
@@ -114,6 +117,23 @@ def test_a_watch_ends_at_its_time_and_at_the_servers_end(admin: Caller) -> None:
     code, data, _ = admin("GET", f"{MAPS}?watch=1&timeoutSeconds=3&allowWatchBookmarks=true&resourceVersion=1")
     last = data if isinstance(data, dict) else json.loads(data.splitlines()[-1])
     assert code == 200 and last["type"] in ("BOOKMARK", "ERROR")
+
+
+def test_a_watch_in_protobuf(admin: Caller) -> None:
+    admin("POST", MAPS, b'{"metadata":{"name":"a"},"data":{"k":"v"}}', Content_Type="application/json")
+    code, data, headers = admin(
+        "GET", f"{MAPS}?watch=1&timeoutSeconds=1", Accept="application/vnd.kubernetes.protobuf;stream=watch"
+    )
+    assert (code, headers["Content-Type"]) == (200, "application/vnd.kubernetes.protobuf;stream=watch")
+    [(word, body)] = kubeproto.unframe(bytearray(data))
+    assert word == "ADDED" and protobuf.decode(body)["data"] == {"k": "v"}
+
+
+def test_answers_are_counted(admin: Caller) -> None:
+    admin("GET", f"{MAPS}/none")
+    told = admin("GET", "/metrics")[1].decode()
+    assert 'apiserver_request_total{verb="get",resource="configmaps",code="404"} 1' in told
+    assert 'apiserver_storage_objects{resource="namespaces"} 4' in told
 
 
 def test_an_idle_watch_costs_nothing(server: Running, admin: Caller) -> None:

@@ -12,6 +12,7 @@ from groundplane.apiserver.negotiate import Form
 from groundplane.apiserver.nonresource import NoSuchPage
 from groundplane.base.log import Log
 from groundplane.client.contract import ApiError
+from groundplane.store.contract import StoreError
 
 if TYPE_CHECKING:
     from groundplane.apiserver.machine import Machine
@@ -28,13 +29,21 @@ class Desk:
         self._handler = handler
 
     async def answer(self, call: Call) -> Answer:
-        """The verb's answer, or the refusal as a Status."""
+        """The verb's answer, or the refusal as a Status; counted for /metrics."""
+        found = await self._answer(call)
+        counted = (call.verb, call.target.resource, getattr(found, "code", 200))
+        self.machine.counts[counted] = self.machine.counts.get(counted, 0) + 1
+        return found
+
+    async def _answer(self, call: Call) -> Answer:
         try:
             return await self._handler.serve(call)
         except statuses.StatusError as error:
             return refused(error)
         except ApiError as error:  # a node's refusal, passed on
             return One(error.status, code=error.code)
+        except StoreError as error:
+            return refused(statuses.unavailable(f"the store cannot be read: {error}"))
         except NoSuchPage:
             return Text(NOT_FOUND, code=404)
         except asyncio.CancelledError:

@@ -57,6 +57,7 @@ class Machine:
         self.nodes: NodeDialer | None = None
         self.tokens: TokenIssuer | None = None
         self.reviews: Reviews
+        self.counts: dict[tuple[str, str, int], int] = {}  # answers by (verb, resource, code), for /metrics
 
     def find(self, group: str, plural: str, namespace: str, name: str) -> Stored | None:
         return self.registry.of(group, plural).objects.find(namespace, name)

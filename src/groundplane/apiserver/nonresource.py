@@ -61,7 +61,6 @@ class Pages:
             ("/apis/", discovery.group_version),
             ("/openapi/v3/", openapi.v3),
         ]
-        self.counts: dict[tuple[str, str, int], int] = {}
 
     def add(self, path: str, page: Page) -> None:
         self._exact[path] = page
@@ -99,7 +98,7 @@ class Pages:
 
     def _metrics(self, call: Call) -> Text:
         lines = ["# TYPE apiserver_request_total counter\n"]
-        for (verb, resource, code), count in sorted(self.counts.items()):
+        for (verb, resource, code), count in sorted(self._machine.counts.items()):
             lines.append(f'apiserver_request_total{{verb="{verb}",resource="{resource}",code="{code}"}} {count}\n')
         lines.append("# TYPE apiserver_storage_objects gauge\n")
         for endpoint in self._machine.registry:
