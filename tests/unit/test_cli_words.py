@@ -18,7 +18,7 @@ from groundplane.cli.place import Place
 from groundplane.cli.tables import ellipsis, filter_argument, listing, table
 from groundplane.cli.template import Template, TemplateError
 from groundplane.cli.units import BadValue, human_binary, human_duration, human_size, parse_size
-from groundplane.cli.verbs import VERBS
+from groundplane.cli.verbs import NOT_OFFERED, VERBS
 
 DOCUMENT: dict[str, Any] = {
     "Name": "/web",
@@ -246,6 +246,14 @@ def test_every_verb_has_its_module() -> None:
         assert f"  {name} " in text and summary in text
         work: Callable[..., int] = importlib.import_module(f"groundplane.cli.{module}").run
         assert callable(work)
+
+
+def test_dockers_other_verbs_say_what_works_instead(capsys: pytest.CaptureFixture[str]) -> None:
+    assert not set(NOT_OFFERED) & set(VERBS)
+    assert run_line(["pull", "nginx"]) == 2
+    assert capsys.readouterr().err == (
+        "ground pull: registries are not offered yet: make an image with `ground image from-host`\n"
+    )
 
 
 @pytest.mark.parametrize(

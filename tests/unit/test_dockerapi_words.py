@@ -11,7 +11,7 @@ from tests.fakes.clock import VirtualClock
 
 from groundplane.dockerapi import query
 from groundplane.dockerapi.create import container_spec
-from groundplane.dockerapi.errors import NotOffered, status_of
+from groundplane.dockerapi.errors import NotOffered, _check_version, status_of
 from groundplane.dockerapi.shapes import inspect_container, list_entry, repo_digests, status_text
 from groundplane.dockerapi.stamps import human_duration, time_text
 from groundplane.engine.contract import (
@@ -134,6 +134,14 @@ def test_wrong_requests_are_400(body: dict[str, Any]) -> None:
 def test_statuses_of_errors() -> None:
     errors = (NoSuchImage("x"), Conflicting("x"), EngineError("x"))
     assert [status_of(error) for error in errors] == [404, 409, 500]
+
+
+def test_versions_of_clients() -> None:
+    for version in ("", "1.24", "1.47"):
+        _check_version(version)
+    for version, words in (("1.48", "too new"), ("1.12", "too old")):
+        with pytest.raises(BadParameter, match=words):
+            _check_version(version)
 
 
 def test_times() -> None:

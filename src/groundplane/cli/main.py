@@ -6,7 +6,7 @@ import sys
 
 from groundplane.base.errors import GroundError, UsageError
 from groundplane.cli.place import Place
-from groundplane.cli.verbs import VERBS
+from groundplane.cli.verbs import NOT_OFFERED, VERBS
 
 
 def main() -> None:
@@ -57,6 +57,8 @@ def _unexpected(error: Exception) -> int:
 
 
 def _run_verb(name: str, args: list[str], place: Place) -> int:
+    if name in NOT_OFFERED:
+        raise UsageError(f"ground {name}: {NOT_OFFERED[name]}")
     if name not in VERBS:
         raise UsageError(f"ground: '{name}' is not a ground command.\nSee 'ground --help'")
     # Not importlib.import_module: importing importlib itself takes half a millisecond.

@@ -47,3 +47,25 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "scheduler": ("platform.scheduler", "Run the scheduler alone", ROLES),
     "node": ("platform.node", "Run a node of a cluster elsewhere", ROLES),
 }
+
+_REGISTRY = "registries are not offered yet: make an image with `ground image from-host`"
+_NETWORK = "networks of one's own are not offered yet: use --network host or none"
+
+# Docker's verbs that are not offered yet: name → what works instead.
+NOT_OFFERED: dict[str, str] = {
+    **dict.fromkeys(("pull", "push", "login", "logout", "search"), _REGISTRY),
+    **dict.fromkeys(
+        ("build", "builder", "buildx", "commit"), "building is not offered yet: use `ground image from-host`"
+    ),
+    **dict.fromkeys(("save", "load", "import", "export"), "image archives are not offered yet"),
+    **dict.fromkeys(("network", "port"), _NETWORK),
+    "volume": "named volumes are not offered yet: use -v with a directory of the host",
+    "compose": "compose files are not offered: write Kubernetes manifests, and use `ground kube apply`",
+    "swarm": "swarm is not offered: this machine's cluster speaks Kubernetes (`ground up`)",
+    "cp": "copying files is not offered yet: use a bind mount (-v), or `ground exec -i` with tar",
+    "pause": "pausing is not offered yet",
+    "unpause": "pausing is not offered yet",
+    "rename": "renaming is not offered yet",
+    "update": "updating limits is offered by the API only (POST /containers/{id}/update)",
+    "diff": "diff is not offered yet",
+}

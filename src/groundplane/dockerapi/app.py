@@ -17,7 +17,7 @@ from groundplane.dockerapi.refused import REFUSED
 from groundplane.dockerapi.whole import finish_whole, prepare_whole, whole
 
 _MAX_BODY = 16 << 20
-_VERSION = r"/v{version:1\.\d+}"
+_VERSION = r"/v{version:1\.\d{1,4}}"
 
 ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/_ping", system.ping),

@@ -11,6 +11,8 @@ from groundplane.base.log import Log
 from groundplane.engine.contract import BadParameter
 
 _log = Log("dockerapi")
+API_VERSION = "1.47"
+MIN_API_VERSION = "1.24"
 
 
 class NotOffered(GroundError):
@@ -30,6 +32,20 @@ def status_of(error: GroundError) -> int:
     return 503 if isinstance(error, UnavailableError) else 500
 
 
+def _check_version(version: str) -> None:
+    """Docker's refusal of clients that are too new or too old for it (a negotiating client is never)."""
+    if not version:
+        return
+    minor = int(version.partition(".")[2])
+    if minor > int(API_VERSION.partition(".")[2]):
+        raise BadParameter(f"client version {version} is too new. Maximum supported API version is {API_VERSION}")
+    if minor < int(MIN_API_VERSION.partition(".")[2]):
+        raise BadParameter(
+            f"client version {version} is too old. Minimum supported API version is {MIN_API_VERSION}, "
+            "please upgrade your client to a newer version"
+        )
+
+
 def answer(status: int, message: str) -> web.Response:
     return web.Response(status=status, body=dumps({"message": message}) + b"\n", content_type="application/json")
 
@@ -38,6 +54,7 @@ def answer(status: int, message: str) -> web.Response:
 async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Around every handler. What nobody expected is logged with its traceback and answered without it."""
     try:
+        _check_version(request.match_info.get("version", ""))
         return await handler(request)
     except GroundError as error:
         return answer(status_of(error), str(error))

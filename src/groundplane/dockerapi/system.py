@@ -12,13 +12,11 @@ from aiohttp import web
 import groundplane
 from groundplane.base.jsonyaml import dumps
 from groundplane.dockerapi.door import Door, door, json_answer
-from groundplane.dockerapi.errors import answer
+from groundplane.dockerapi.errors import API_VERSION, MIN_API_VERSION, answer
 from groundplane.dockerapi.query import Filters, filters, labels_match, stamp
 from groundplane.dockerapi.stamps import time_text
 from groundplane.engine.contract import ContainerInfo, EngineEvent, NoSuchContainer, State
 
-API_VERSION = "1.47"
-MIN_API_VERSION = "1.24"
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _NETWORKS = {"host": "host", "none": "null"}
 _EVENT_FILTERS = frozenset({"container", "event", "image", "label", "type", "scope", "daemon"})
