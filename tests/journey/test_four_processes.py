@@ -139,10 +139,11 @@ def test_an_application_on_four_processes(host: Host) -> None:
     refused = host.net.shell(f"{sys.executable} -c {_quoted(_ANONYMOUS)}")
     assert refused.strip() == "401"
 
-    # A node that ends leaves its pods running; the next one finds them.
-    assert host.end("node") == 0
-    host.start("node", "--kubeconfig", host.kubeconfig)
-    assert host.ground("kube", "exec", pods[0], "--", "hostname") == f"{pods[0]}\n"
+    # A node that ends, or is killed, leaves its pods running; the next one finds them.
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        assert host.end("node", number) == (0 if number == signal.SIGTERM else -number)
+        host.start("node", "--kubeconfig", host.kubeconfig)
+        assert host.ground("kube", "exec", pods[0], "--", "hostname") == f"{pods[0]}\n"
     restarts = "jsonpath={.items[*].status.containerStatuses[*].restartCount}"
     assert host.ground("kube", "get", "pods", "-o", restarts).split() == ["0", "0"]
 

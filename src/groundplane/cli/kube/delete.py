@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
+from contextlib import aclosing
 
 from groundplane.base.errors import UsageError
 from groundplane.cli.kube.manifests import read
@@ -20,6 +20,7 @@ from groundplane.cli.kube.session import (
     shown_name,
     targets,
 )
+from groundplane.cli.kube.watching import states
 from groundplane.cli.options import Command, flag, number, text
 from groundplane.cli.place import Place
 from groundplane.client.contract import ApiError
@@ -76,26 +77,25 @@ def run(args: list[str], place: Place) -> int:
                     sys.stderr.write(f"Error from server ({error.reason}): {error}\n")
                     failed = 1
                 continue
-            sys.stdout.write(
-                f"{shown_name(resource, name).replace('/', ' ', 1)!s} deleted\n".replace(f" {name} ", f' "{name}" ')
-            )
+            sys.stdout.write(f'{shown_name(resource, name).partition("/")[0]} "{name}" deleted\n')
+            sys.stdout.flush()
             deleted.append((resource, name, namespace))
         if not parsed.on("no-wait"):
-            await _gone(session, deleted, time.monotonic() + seconds_of(parsed.text("timeout")))
+            deadline = asyncio.get_running_loop().time() + seconds_of(parsed.text("timeout"))
+            for resource, name, namespace in deleted:
+                await _gone(session, resource, name, namespace, deadline)
         return failed
 
     return run_session(place, parsed, work)
 
 
-async def _gone(session: Session, deleted: _Targets, deadline: float) -> None:
-    for resource, name, namespace in deleted:
-        while True:
-            try:
-                await session.of(resource).get(name, namespace)
-            except ApiError as error:
-                if error.is_not_found:
-                    break
-                raise
-            if time.monotonic() > deadline:
-                raise KubeError(f"error: timed out waiting for the deletion of {shown_name(resource, name)}")
-            await asyncio.sleep(0.05)
+async def _gone(session: Session, resource: Resource, name: str, namespace: str, deadline: float) -> None:
+    """Return once it is not there. Raises KubeError at the deadline."""
+    changes = states(session, resource, name, namespace)
+    try:
+        async with asyncio.timeout_at(deadline), aclosing(changes):
+            async for found in changes:
+                if found is None:
+                    return
+    except TimeoutError:
+        raise KubeError(f"error: timed out waiting for the condition on {resource.plural}/{name}") from None

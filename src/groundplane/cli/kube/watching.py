@@ -10,12 +10,15 @@ from groundplane.client.contract import ApiError, ConnectionLost, Object
 from groundplane.client.resources import Resource
 
 
-async def states(session: Session, resource: Resource, name: str) -> AsyncGenerator[Object | None, None]:
+async def states(
+    session: Session, resource: Resource, name: str, namespace: str | None = None
+) -> AsyncGenerator[Object | None, None]:
     """The object as it is now, then after each change; None once it is gone, and again whenever it is not there.
 
-    Never ends by itself: the caller has a deadline. Raises ApiError (not for 404, 410), ConnectionLost at the start.
+    `namespace` is the session's where it is not given. Never ends by itself: the caller has a deadline. Raises
+    ApiError (not for 404, 410), ConnectionLost at the start.
     """
-    client, scope = session.of(resource), session.scope(resource)
+    client, scope = session.of(resource), session.scope(resource) if namespace is None else namespace
     first = True
     while True:
         try:
