@@ -15,15 +15,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
 from bench.api_rows import api_rows
 from bench.engine_rows import engine_rows, runtime_rows
 from bench.platform_rows import platform_rows
 from bench.rows import Row, table
 from bench.yardsticks import machine_rows
 
+ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs/quality/performance.md"
 Part = Callable[[], list[Row]]
 
