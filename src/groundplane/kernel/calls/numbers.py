@@ -41,6 +41,7 @@ TABLE: dict[str, tuple[int, int]] = {
     "pivot_root": (155, 41),
     "prctl": (157, 167),
     "prlimit64": (302, 261),
+    "rt_sigaction": (13, 134),
     "seccomp": (317, 277),
     "setdomainname": (171, 162),
     "setgroups": (116, 159),

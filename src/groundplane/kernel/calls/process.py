@@ -62,6 +62,7 @@ _keyctl_text = bind("keyctl", INT, TEXT)
 _close_range = bind("close_range", INT, INT, INT)
 _execveat = bind("execveat", INT, TEXT, BUFFER, BUFFER, INT)
 _ioprio_set = bind("ioprio_set", INT, INT, INT)
+_rt_sigaction = bind("rt_sigaction", INT, BUFFER, INT, INT)
 
 
 def clone3(flags: int, cgroup_fd: int = -1) -> tuple[int, int]:
@@ -209,6 +210,11 @@ def execveat(fd: int, arguments: list[str], environment: dict[str, str]) -> None
 
 def _strings(values: list[bytes]) -> ctypes.Array[ctypes.c_char_p]:
     return (ctypes.c_char_p * (len(values) + 1))(*values, None)
+
+
+def default_action(number: int) -> None:
+    """SIG_DFL for a signal that the C library hides. rt_sigaction(2): handler, flags, restorer and mask are all zero."""
+    _rt_sigaction(f"signal {number}", number, bytes(32), 0, 8)
 
 
 def ioprio_set(io_class: int, level: int) -> None:

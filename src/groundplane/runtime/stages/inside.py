@@ -95,12 +95,18 @@ def _walk(plan: Plan, talk: Talk, gate: Talk | None) -> None:
     os._exit(1)
 
 
+# nptl(7): the two that glibc keeps for itself and hides from sigaction(3); a child of its posix_spawn ignores them.
+_LIBRARY_SIGNALS = (32, 33)
+
+
 def _forget_signals() -> None:
     """No signal blocked, and none ignored: both outlive execve(2), and Python ignores SIGPIPE from its start."""
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     for number in signal.valid_signals():
         if number not in (signal.SIGKILL, signal.SIGSTOP):
             signal.signal(number, signal.SIG_DFL)
+    for number in _LIBRARY_SIGNALS:
+        p.default_action(number)
 
 
 def _arrange_descriptors(
