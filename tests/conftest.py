@@ -62,6 +62,22 @@ _PROBES: dict[str, Callable[[], str | None]] = {
 _known: dict[str, str | None] = {}
 
 
+HOST_BEFORE = pytest.StashKey[set[str]]()
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """What is on the host before the first test, for the last one (tests/zz_left)."""
+    from tests.real.host_state import traces  # late: only a session needs it
+
+    session.config.stash[HOST_BEFORE] = traces()
+
+
+@pytest.fixture
+def host_before(request: pytest.FixtureRequest) -> set[str]:
+    """The traces of Groundplane that were on this host when the session started."""
+    return request.config.stash[HOST_BEFORE]
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for mark in item.iter_markers("needs"):
         for what in mark.args:

@@ -1,4 +1,4 @@
-"""What a user of a one-machine cluster meets: pods with all their parts, Services, logs, updates; one platform for all."""
+"""What a user of a one-machine cluster meets: pods with all their parts, Services, logs, updates."""
 
 from __future__ import annotations
 
