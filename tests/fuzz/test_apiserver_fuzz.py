@@ -12,6 +12,9 @@ from hypothesis import strategies as st
 from tests.fakes.machine import Bench, bench
 
 from groundplane.client.contract import APPLY_PATCH, JSON, JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, Request
+from groundplane.kinds import resources, schema
+from groundplane.kinds.resources import Resource
+from groundplane.kinds.schema import Type
 
 ROOTS = {
     "ConfigMap": "/api/v1/namespaces/default/configmaps",
@@ -130,3 +133,73 @@ PARTS = st.sampled_from(["api", "apis", "v1", "apps", "namespaces", "pods", "a",
 )  # fmt: skip
 def test_paths(served: tuple[asyncio.AbstractEventLoop, Bench], path: list[str], method: str) -> None:
     ask(served, Request(method, "/" + "/".join(path), {}, {}))
+
+
+LEAVES: dict[str, st.SearchStrategy[Any]] = {
+    "string": st.sampled_from(["a", "", "x.y/z", "A B", "None", "10.0.0.1", "80%", "http", "v1", "Always"]),
+    "integer": st.sampled_from([0, 1, -1, 80, 65536, 2**31 - 1]),
+    "boolean": st.booleans(),
+    "number": st.just(1.5),
+    "bytes": st.just("AA=="),
+    "quantity": st.sampled_from(["1", "1Gi", "-5", "100m"]),
+    "intorstring": st.sampled_from([1, "50%", "http", "x", -3]),
+    "time": st.just("2026-01-01T00:00:00Z"),
+    "microtime": st.just("2026-01-01T00:00:00.000000Z"),
+}
+# Questions are answered by access control, which has its own tests.
+QUESTIONS = ("authentication.k8s.io", "authorization.k8s.io")
+KINDS = [r for r in resources.resources() if r.group not in QUESTIONS]
+STREAMS = {"exec", "attach", "portforward", "proxy", "log", "token"}
+
+
+def fitting(draw: Any, type_: Type, depth: int = 0) -> Any:
+    """A value that mostly fits its type: required fields, and some of the others."""
+    if type_.kind == "struct":
+        if depth > 5:
+            return {}
+        wanted = {n: f for n, f in type_.fields.items() if f.required or draw(st.integers(0, 3)) == 0}
+        return {n: fitting(draw, f.type, depth + 1) for n, f in wanted.items()}
+    if type_.kind in ("list", "map"):
+        assert type_.element is not None
+        values = [fitting(draw, type_.element, depth + 1) for _ in range(draw(st.integers(0, 2)))]
+        return values if type_.kind == "list" else dict(zip(["a", "b/c"], values, strict=False))
+    return draw(LEAVES.get(type_.kind, VALUES))
+
+
+@st.composite
+def documents(draw: Any) -> tuple[Resource, dict[str, Any]]:
+    resource: Resource = draw(st.sampled_from(KINDS))
+    type_ = schema.type_of(resource.group, resource.version, resource.kind)
+    assert type_ is not None
+    document = fitting(draw, type_)
+    name = draw(st.sampled_from(["kept", "a", "b.c.d", "v1.apps"]))
+    head = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": {"name": name}}
+    return resource, {**document, **head}
+
+
+@FUZZ
+@given(
+    found=documents(),
+    query=QUERIES,
+    content=st.sampled_from([JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH]),
+)
+def test_every_kind(
+    served: tuple[asyncio.AbstractEventLoop, Bench],
+    found: tuple[Resource, dict[str, Any]],
+    query: dict[str, str],
+    content: str,
+) -> None:
+    resource, document = found
+    root = f"/apis/{resource.group}/{resource.version}" if resource.group else f"/api/{resource.version}"
+    root += f"{'/namespaces/default' if resource.namespaced else ''}/{resource.plural}"
+    place = f"{root}/{document['metadata']['name']}"
+    ask(served, Request("POST", root, {}, document))
+    ask(served, Request("PUT", place, query, document))
+    ask(served, Request("PATCH", place, {"fieldManager": "x", **query}, document, content))
+    for name in resource.subresources.keys() - STREAMS:
+        ask(served, Request("GET", f"{place}/{name}"))
+        ask(served, Request("PUT", f"{place}/{name}", query, document))
+        ask(served, Request("PATCH", f"{place}/{name}", query, document, MERGE_PATCH))
+    table = "application/json;as=Table;v=v1;g=meta.k8s.io"
+    ask(served, Request("GET", root, query, accept=table))
+    ask(served, Request("DELETE", place))
