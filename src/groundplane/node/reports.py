@@ -52,7 +52,7 @@ class Reporter:
         while self._next is not None:
             pod, status = self._next
             meta = pod["metadata"]
-            body = {"metadata": {"uid": meta["uid"]}, "status": _patch(self._sent or pod.get("status") or {}, status)}
+            body = {"metadata": {"uid": meta["uid"]}, "status": patch_of(self._sent or pod.get("status") or {}, status)}
             try:
                 await self._client.pods.patch(
                     meta["name"],
@@ -78,11 +78,19 @@ class Reporter:
                 self._next = None
 
 
-def _patch(old: Status, new: Status) -> Status:
+def patch_of(old: Status, new: Status) -> Status:
     """The new status as a strategic merge patch: what is gone is null, address lists are replaced."""
     patch: Status = {key: None for key in old if key not in new}
     patch.update(new)
     for key in _REPLACED:
         if new.get(key):
             patch[key] = [*new[key], {"$patch": "replace"}]
+    if "conditions" in new:
+        patch["conditions"] = _conditions(old.get("conditions") or [], new["conditions"])
     return patch
+
+
+def _conditions(old: list[Status], new: list[Status]) -> list[Status]:
+    """Conditions are merged by type, field by field: a reason or message that is gone must be told so."""
+    before = {condition["type"]: condition for condition in old}
+    return [{**dict.fromkeys(before.get(c["type"], {}).keys() - c.keys()), **c} for c in new]
