@@ -24,7 +24,7 @@ class Running:
         self.server = server
         self.url = server.url
         self.kubeconfig = server.kubeconfig
-        self._home = home
+        self.environment = {"PATH": os.environ["PATH"], "HOME": str(home), "KUBECONFIG": self.kubeconfig}
 
     def run(self, *command: str, stdin: str = "", ok: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
@@ -34,7 +34,7 @@ class Running:
             text=True,
             timeout=30,
             check=False,
-            env={"PATH": os.environ["PATH"], "HOME": str(self._home), "KUBECONFIG": self.kubeconfig, **env},
+            env={**self.environment, **env},
         )
         assert not ok or done.returncode == 0, f"{' '.join(command)}: {done.stderr or done.stdout}"
         return done

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
+import pty
+import struct
+import subprocess
+import termios
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,3 +66,25 @@ def test_exec_needs_a_container_that_is_there(server: Running, node: FakeNode) -
     refused = server.run("kubectl", "exec", "p", "-c", "nope", "--", "cat", ok=False)
     assert "container nope" in refused.stderr
     assert node.started == []
+
+
+@pytest.mark.parametrize("version", ["1.27", "1.32"])
+def test_a_terminals_size_arrives(server: Running, version: str) -> None:
+    """kubectl -it, on a terminal of ours, tells its rows and columns."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 101, 0, 0))
+    process = subprocess.Popen(
+        [other(version), "exec", "-it", "p", "--", "size"],
+        stdin=theirs, stdout=theirs, stderr=theirs, env={**os.environ, **server.environment}, start_new_session=True,
+    )  # fmt: skip
+    os.close(theirs)
+    seen = b""
+    try:
+        assert process.wait(20) == 0
+        with contextlib.suppress(OSError):  # EIO: the other side is closed
+            while piece := os.read(ours, 1024):
+                seen += piece
+    finally:
+        process.kill()
+        os.close(ours)
+    assert b"33x101" in seen

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import ssl
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from tests.fakes.node import FakeNode
 from tests.foreign.api_server import Running, running
 
+from groundplane.apiserver import http as edge
 from groundplane.apiserver import protobuf
 from groundplane.wire import kubeproto
 
@@ -28,6 +32,7 @@ class Caller:
         if admin:
             pair = server.server.pki.client("admin", "kubernetes-admin", ["system:masters"])
             context.load_cert_chain(pair.certificate, pair.key)
+        self._open: http.client.HTTPResponse | None = None
         place = urlsplit(server.url)
         self._connection = http.client.HTTPSConnection(place.hostname or "", place.port, context=context, timeout=20)
 
@@ -41,7 +46,15 @@ class Caller:
         is_json = response.headers.get("Content-Type", "").startswith("application/json")
         return response.status, json.loads(data) if is_json and data else data, response.headers
 
+    def begin(self, method: str, path: str) -> int:
+        """Ask, and read no further than the answer's head."""
+        self._connection.request(method, path)
+        self._open = self._connection.getresponse()
+        return self._open.status
+
     def close(self) -> None:
+        if self._open is not None:
+            self._open.close()
         self._connection.close()
 
 
@@ -141,3 +154,37 @@ def test_an_idle_watch_costs_nothing(server: Running, admin: Caller) -> None:
     begin = time.process_time()
     assert admin("GET", f"{MAPS}?watch=1&timeoutSeconds=2&resourceVersion=1")[0] == 200
     assert time.process_time() - begin < 1.0
+
+
+def test_a_silent_log_is_let_go_with_its_client(state_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Headers come at once, and the node's reader ends soon after the client has gone."""
+    monkeypatch.setattr(edge, "_LOOK_EVERY", 0.05)
+    monkeypatch.setattr(edge, "_REFUSED_WITHIN", 0.05)
+    node = SilentNode()
+    with running(state_root, node) as server:
+        caller = Caller(server, admin=True)
+        body = {"metadata": {"name": "default"}}
+        caller("POST", "/api/v1/namespaces/default/serviceaccounts", json.dumps(body).encode())
+        caller("POST", "/api/v1/nodes", json.dumps({"metadata": {"name": "n"}}).encode())
+        spec = {"nodeName": "n", "containers": [{"name": "c", "image": "x"}]}
+        pods = "/api/v1/namespaces/default/pods"
+        assert caller("POST", pods, json.dumps({"metadata": {"name": "p"}, "spec": spec}).encode())[0] == 201
+        code = caller.begin("GET", f"{pods}/p/log?follow=true")
+        assert code == 200
+        caller.close()
+        assert node.ended.wait(10)
+
+
+class SilentNode(FakeNode):
+    """Its log never says anything; `ended` is set when its reader has gone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ended = threading.Event()
+
+    async def logs(self, namespace: str, pod: str, container: str, query: Mapping[str, str]) -> AsyncIterator[bytes]:
+        try:
+            await asyncio.Event().wait()
+            yield b""
+        finally:
+            self.ended.set()

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 _log = Log("apiserver.http")
 BOOKMARK_EVERY = 60.0  # seconds; kube-apiserver sends one about once a minute
 # A watcher of a closed connection is noticed at its next event or after this many seconds.
-_LOOK_EVERY = 20.0
+_LOOK_EVERY = 10.0
+_REFUSED_WITHIN = 1.0  # seconds: what a node has not refused by then is answered with 200
 _BEFORE_END = 2.0
 _BODIES = ("POST", "PUT", "PATCH", "DELETE")
 
@@ -261,29 +262,54 @@ async def _list(request: web.BaseRequest, call: Call, answer: Many, now: float) 
     return response
 
 
+class _Chunks:
+    """A source of chunks that can be looked at without being lost."""
+
+    def __init__(self, source: AsyncIterator[bytes]) -> None:
+        self._source = source
+        self._waiting: asyncio.Future[bytes | None] | None = None
+
+    async def next(self, seconds: float) -> tuple[bool, bytes | None]:
+        """(whether there was an answer in time, the next chunk or None at the end). Raises what the source raises."""
+        if self._waiting is None:
+            self._waiting = asyncio.ensure_future(self._read())
+        if not (await asyncio.wait({self._waiting}, timeout=seconds))[0]:
+            return False, None
+        done, self._waiting = self._waiting, None
+        return True, done.result()
+
+    async def _read(self) -> bytes | None:
+        return await anext(self._source, None)
+
+    async def close(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+            await asyncio.gather(self._waiting, return_exceptions=True)
+        close: Callable[[], Awaitable[None]] | None = getattr(self._source, "aclose", None)
+        if close is not None:
+            await close()
+
+
 async def _chunks(request: web.BaseRequest, call: Call, answer: Chunks) -> web.StreamResponse:
-    """A followed stream. Its first chunk is awaited before the status line, so that a refusal can still be one."""
-    source = answer.source
+    """A followed stream. Its beginning is awaited for a moment, so that a refusal can still be the status line."""
+    chunks = _Chunks(answer.source)
     try:
-        first = await anext(source, b"")
-    except ApiError as error:
-        return _sent(request, call, error.status, _lenient_form(call), error.code)
-    response = web.StreamResponse(headers={**_HEADERS, "Content-Type": answer.content_type}, status=answer.code)
-    await response.prepare(request)
-    try:
-        if first:
-            await response.write(first)
-        async for chunk in source:
-            await response.write(chunk)
+        try:
+            answered, chunk = await chunks.next(_REFUSED_WITHIN)
+        except ApiError as error:
+            return _sent(request, call, error.status, _lenient_form(call), error.code)
+        response = web.StreamResponse(headers={**_HEADERS, "Content-Type": answer.content_type}, status=answer.code)
+        await response.prepare(request)
+        # A silent log would keep its reader for ever after the client has gone, so that is looked at now and then.
+        while not answered or chunk is not None:
+            if chunk:
+                await response.write(chunk)
+            if request.transport is None or request.transport.is_closing():
+                break
+            answered, chunk = await chunks.next(_LOOK_EVERY)
     except ApiError as error:
         _log.warning("a log stream broke off", path=call.target.path, error=str(error))
     finally:
-        await _closed(source)
+        await chunks.close()
     await response.write_eof()
     return response
-
-
-async def _closed(source: AsyncIterator[bytes]) -> None:
-    close: Callable[[], Awaitable[None]] | None = getattr(source, "aclose", None)
-    if close is not None:
-        await close()
