@@ -14,7 +14,7 @@ from dataclasses import replace
 from groundplane.base.clock import SystemClock
 from groundplane.base.errors import GroundError
 from groundplane.base.settings import Settings
-from groundplane.daemon.main import run_loop
+from groundplane.daemon.main import run_loop, settle
 from groundplane.serve.pki import Pair
 
 Report = Callable[[str], None]
@@ -43,6 +43,7 @@ def run_apiserver(settings: Settings, store_url: str, host: str, report: Report)
         store = await open_store(store_url)
         try:
             server = await apiserver.start(replace(settings, node_ip=address), store, host=host)
+            settle()
             report(f"{server.url}, kubeconfig {server.kubeconfig}")
             await ended.wait()
             await server.stop()
@@ -71,6 +72,7 @@ def run_loops(settings: Settings, kubeconfig: str, *, scheduler: bool, controlle
         async def lead() -> None:
             loops = Loops(clients, clock, cluster, scheduler=scheduler, controllers=controllers)
             loops.start()
+            settle()
             try:
                 await ended.wait()
             finally:
@@ -118,6 +120,7 @@ def run_node(settings: Settings, kubeconfig: str, pair: Pair | None, report: Rep
             platform.ended = ended
             await platform.start(("engine", "node"))
             assert platform.node_role is not None, "started above"
+            settle()
             report(f"{platform.node_role.place.name}, engine socket {settings.engine_socket}")
             await ended.wait()
             await platform.stop()
