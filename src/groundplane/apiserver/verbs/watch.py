@@ -56,6 +56,5 @@ async def watch(machine: Machine, endpoint: Endpoint, call: Call) -> Watch:
 
 
 def _state(endpoint: Endpoint, selection: Selection) -> list[Item]:
-    matches = selection.matches
     items = endpoint.objects.collection.below(selection.prefix)
-    return [Shown("ADDED", None, s) for s in items if matches is None or matches(s.object)]
+    return [Shown("ADDED", None, s) for s in items if selection.holds(s)]
