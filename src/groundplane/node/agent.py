@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from groundplane.base.clock import Clock
+from groundplane.base.errors import GroundError
 from groundplane.base.log import Log
 from groundplane.base.tasks import Tasks
 from groundplane.client import resources
@@ -133,7 +134,13 @@ class Node:
     async def _configure_network(self) -> None:
         """Hand the pod range to the engine as soon as the cluster has assigned it."""
         await self._network_ready.wait()
-        await self._network.configure(self._configured)
+        while True:
+            try:
+                await self._network.configure(self._configured)
+                break
+            except GroundError as error:
+                _log.error("pod network not ready", cidr=self._configured, error=str(error))
+                await self._clock.sleep(_RETRY)
         _log.info("pod network ready", cidr=self._configured)
         self._report_now.set()
 
@@ -233,7 +240,15 @@ class Node:
         await self._clean(ghost)
 
     async def _pump_events(self, events: AsyncIterator[EngineEvent]) -> None:
-        async for event in events:
-            worker = self._workers.get(event.labels.get(POD_UID, ""))
-            if worker is not None:
-                worker.poke()
+        while True:
+            try:
+                async for event in events:
+                    worker = self._workers.get(event.labels.get(POD_UID, ""))
+                    if worker is not None:
+                        worker.poke()
+                return  # the engine was closed
+            except EngineError as error:  # too slow for 10,000 events: listen again, and look at every pod
+                _log.warning("engine events were lost", error=str(error))
+                events = self._engine.events()
+                for worker in list(self._workers.values()):
+                    worker.poke()
