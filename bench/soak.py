@@ -7,7 +7,7 @@ import sys
 import time
 
 from tests.real.platform_rig import platform
-from tests.real.storm import Storm, victims
+from tests.real.storm import Storm, images, victims
 
 
 def main() -> int:
@@ -17,6 +17,7 @@ def main() -> int:
     wish = parser.parse_args()
     started = time.monotonic()
     with platform("10.23.0.1") as cluster:
+        images(cluster)
         storm = Storm(cluster, wish.seed)
         storm.begin()
         for number, victim in enumerate(victims(wish.kills, wish.seed), 1):

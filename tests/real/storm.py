@@ -97,11 +97,9 @@ class Storm:
         self._version = 1
 
     def begin(self) -> None:
-        app = f"{EXAMPLES / 'demo' / 'app.py'}:/app/app.py"
-        self.platform.image("box:v1", "sh", "sleep", "cat", cmd="sleep 1000")
-        self.platform.image("demo:v1", "python3", add=app, env="VERSION=v1", cmd="python3 -u /app/app.py")
-        self._retry("POST", DEPLOYMENTS, deployment("web", 2))
-        self._retry("POST", DEPLOYMENTS, deployment("rolled", 2))
+        """The application, the counting pod, the client and the writer; `images` are there."""
+        self.retry("POST", DEPLOYMENTS, deployment("web", 2))
+        self.retry("POST", DEPLOYMENTS, deployment("rolled", 2))
         service = {"selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": 8080}]}
         body = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}, "spec": service}
         made = self.api.call("POST", "/api/v1/namespaces/default/services", body)
@@ -127,7 +125,7 @@ class Storm:
     def _bystanders(self) -> dict[str, tuple[str, int, int]]:
         """Of each container that nobody may disturb: its id, process and that process's start."""
         found = {}
-        for pod in self._retry("GET", PODS)["items"]:
+        for pod in self.retry("GET", PODS)["items"]:
             if pod["metadata"].get("labels", {}).get("app") == "web" or pod["metadata"]["name"] == "counts":
                 one = pod["status"]["containerStatuses"][0]
                 id = one["containerID"].partition("://")[2]
@@ -150,7 +148,7 @@ class Storm:
         killer.join()
 
     def _kill(self, victim: str) -> None:
-        for pid in self._dice.sample(found, len(found)) if (found := self._pids(victim)) else ():
+        for pid in self._dice.sample(found, len(found)) if (found := self.pids(victim)) else ():
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
@@ -159,10 +157,10 @@ class Storm:
             break
         if victim == "groundd":
             started = time.monotonic()
-            self._retry("GET", "/readyz?verbose=")
+            self.retry("GET", "/readyz?verbose=")
             self.report.recoveries.append(time.monotonic() - started)
 
-    def _pids(self, victim: str) -> list[int]:
+    def pids(self, victim: str) -> list[int]:
         lines = leaks.processes([self.platform.run_dir])
         if victim == "groundd":
             return [int(line.split(" ")[0]) for line in lines if "daemon.main" in line and "resident" not in line]
@@ -177,11 +175,11 @@ class Storm:
             "metadata": {"name": name},
             "spec": box_pod(f"echo {name}; sleep 1000"),
         }
-        self._retry("POST", PODS, body, accept=(201, 409))
+        self.retry("POST", PODS, body, accept=(201, 409))
         self._live.append(name)
-        self._eventually(lambda: is_ready(self.api.pod(name)), f"{name} is ready")
-        self._eventually(lambda: self.api.log(name) == f"{name}\n", f"the log of {name}")
-        status = self._retry("GET", f"{PODS}/{name}")["status"]["containerStatuses"][0]
+        self.eventually(lambda: is_ready(self.api.pod(name)), f"{name} is ready")
+        self.eventually(lambda: self.api.log(name) == f"{name}\n", f"the log of {name}")
+        status = self.retry("GET", f"{PODS}/{name}")["status"]["containerStatuses"][0]
         assert status["restartCount"] == 0, f"{name} was restarted: {status}"
 
     def _delete_pod(self) -> None:
@@ -189,19 +187,19 @@ class Storm:
             self._make_pod()
             return
         name = self._live.pop(self._dice.randrange(len(self._live)))
-        self._retry("DELETE", f"{PODS}/{name}", accept=(200, 404))
-        self._eventually(lambda: self.api.find(f"{PODS}/{name}") is None, f"{name} is gone")
+        self.retry("DELETE", f"{PODS}/{name}", accept=(200, 404))
+        self.eventually(lambda: self.api.find(f"{PODS}/{name}") is None, f"{name} is gone")
 
     def _roll(self) -> None:
         self._version += 1
         env = [{"name": "GREETING", "value": f"greeting {self._version}"}]
         change = {"spec": {"template": {"spec": {"containers": [{"name": "c", "env": env}]}}}}
-        self._retry("PATCH", f"{DEPLOYMENTS}/rolled", change, kind="application/strategic-merge-patch+json")
+        self.retry("PATCH", f"{DEPLOYMENTS}/rolled", change, kind="application/strategic-merge-patch+json")
         self._rolled("rolled")
 
     def _scale(self) -> None:
         change = {"spec": {"replicas": self._dice.randint(1, 4)}}
-        self._retry("PATCH", f"{DEPLOYMENTS}/rolled", change, kind="application/merge-patch+json")
+        self.retry("PATCH", f"{DEPLOYMENTS}/rolled", change, kind="application/merge-patch+json")
         self._rolled("rolled")
 
     def _rolled(self, name: str) -> None:
@@ -211,11 +209,11 @@ class Storm:
             counts = [status.get(f"{what}eplicas", 0) for what in ("r", "updatedR", "availableR")]
             return status.get("observedGeneration") == found["metadata"]["generation"] and counts == [wanted] * 3
 
-        self._eventually(there, f"{name} is rolled out")
+        self.eventually(there, f"{name} is rolled out")
 
     # asking a server that may be dead at the moment
 
-    def _retry(
+    def retry(
         self, method: str, path: str, body: Object | None = None, *, kind: str = "application/json",
         accept: tuple[int, ...] = (200, 201),
     ) -> Object:  # fmt: skip
@@ -233,7 +231,7 @@ class Storm:
             assert time.monotonic() < end, f"{method} {path}: {text.decode()}"
             time.sleep(0.02)  # between two tries, with a deadline
 
-    def _eventually(self, look: Callable[[], object], what: str) -> None:
+    def eventually(self, look: Callable[[], object], what: str) -> None:
         last = ""
 
         def calm() -> bool:
@@ -271,12 +269,12 @@ class Storm:
             for name in ("web", "rolled"):
                 self._rolled(name)
             for name in self._live:
-                self._eventually(lambda name=name: is_ready(self.api.pod(name)), f"{name} is ready")  # type: ignore[misc]
+                self.eventually(lambda name=name: is_ready(self.api.pod(name)), f"{name} is ready")  # type: ignore[misc]
         except AssertionError as error:
             self.report.faults.append(str(error))
 
     def _judge_writes(self) -> None:
-        there = {m["metadata"]["name"]: m["metadata"]["uid"] for m in self._retry("GET", MAPS)["items"]}
+        there = {m["metadata"]["name"]: m["metadata"]["uid"] for m in self.retry("GET", MAPS)["items"]}
         wrote = self._writer.acknowledged
         lost = [name for name, uid in wrote.items() if there.get(name) != uid]
         self.report.writes = len(wrote)
@@ -288,6 +286,12 @@ class Storm:
         if lines != [str(n + 1) for n in range(len(lines))]:
             wrong = next(n for n, line in enumerate(lines) if line != str(n + 1))
             self.report.faults.append(f"the log has a gap at line {wrong + 1}: {lines[wrong - 1 : wrong + 2]}")
+
+
+def images(platform: Platform) -> None:
+    app = f"{EXAMPLES / 'demo' / 'app.py'}:/app/app.py"
+    platform.image("box:v1", "sh", "sleep", "cat", cmd="sleep 1000")
+    platform.image("demo:v1", "python3", add=app, env="VERSION=v1", cmd="python3 -u /app/app.py")
 
 
 def is_ready(pod: Object) -> bool:
