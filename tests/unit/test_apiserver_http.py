@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import socket
 import ssl
 import threading
 import time
@@ -92,6 +93,24 @@ def test_how_much(admin: Caller) -> None:
     large = json.dumps({"metadata": {"name": "a"}, "data": {"k": "x" * (4 << 20)}}).encode()
     code, body, _ = admin("POST", MAPS, large, Content_Type="application/json")
     assert (code, body["reason"]) == (413, "RequestEntityTooLarge")
+
+
+def test_a_client_that_asks_before_it_sends(server: Running) -> None:
+    """Expect: 100-continue, as curl says with large bodies."""
+    pair = server.server.pki.client("admin", "kubernetes-admin", ["system:masters"])
+    context = ssl.create_default_context(cafile=server.server.pki.ca.certificate)
+    context.load_cert_chain(pair.certificate, pair.key)
+    body = b'{"metadata":{"name":"asked"}}'
+    head = f"POST {MAPS} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\nExpect: 100-continue\r\n\r\n"
+    place = urlsplit(server.url)
+    with (
+        socket.create_connection((place.hostname, place.port), timeout=20) as plain,
+        context.wrap_socket(plain, server_hostname=place.hostname) as connection,
+    ):
+        connection.sendall(head.encode())
+        assert connection.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(body)
+        assert connection.recv(1000).startswith(b"HTTP/1.1 201 Created\r\n")
 
 
 @pytest.mark.parametrize(

@@ -191,6 +191,9 @@ async def _body(request: web.BaseRequest) -> bytes:
     length = request.content_length
     if length is not None and length > LIMIT:
         raise statuses.too_large(f"limit is {LIMIT}")
+    if request.headers.get("Expect", "").lower() == "100-continue":  # RFC 9110, 10.1.1: curl waits a second for it
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # it was not the answer's
     try:
         return await request.read()
     except web.HTTPRequestEntityTooLarge:
