@@ -1,6 +1,6 @@
-"""One question to one container: exec, httpGet or tcpSocket, answered with health and a sentence.
+"""One question to one container: exec, httpGet, tcpSocket or grpc, answered with health and a sentence.
 
-pkg/probe/{exec,http,tcp}: the sentences are those that the event Unhealthy shows.
+pkg/probe/{exec,http,tcp,grpc}: the sentences are those that the event Unhealthy shows.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 from groundplane.engine.contract import Containers, EngineError, ExecSpec
 from groundplane.node.views import ContainerSpec
+from groundplane.wire import grpc_health
 
 _MAX_BODY = 10 * 1024  # pkg/probe/http: what of an answer is read
 _USER_AGENT = "kube-probe/1.36"
@@ -37,6 +38,8 @@ async def check(
                 return await _http(probe["httpGet"], container, address)
             if "tcpSocket" in probe:
                 return await _tcp(probe["tcpSocket"], container, address)
+            if "grpc" in probe:
+                return await _grpc(probe["grpc"], address)
     except TimeoutError:
         if "exec" in probe:
             return Answer(False, f"command timed out after {int(seconds)}s")
@@ -45,9 +48,11 @@ async def check(
             return Answer(
                 False, f'Get "{url}": context deadline exceeded (Client.Timeout exceeded while awaiting headers)'
             )
+        if "grpc" in probe:
+            return Answer(False, f"timeout: health rpc did not complete within {seconds:g}s")
         target = probe.get("tcpSocket") or {}
         return Answer(False, f"dial tcp {target.get('host') or address}:{_port(target, container)}: i/o timeout")
-    return Answer(False, f"probe handler {', '.join(sorted(probe))} is not offered: use exec, httpGet or tcpSocket")
+    raise AssertionError(f"a probe has one of four handlers (validated by the API server): {sorted(probe)}")
 
 
 async def _exec(action: Mapping[str, Any], container_id: str, engine: Containers) -> Answer:
@@ -127,6 +132,33 @@ async def _tcp(action: Mapping[str, Any], container: ContainerSpec, address: str
         return Answer(False, f"dial tcp {host}:{port}: connect: {_words(error)}")
     writer.close()
     return Answer(True)
+
+
+async def _grpc(action: Mapping[str, Any], address: str) -> Answer:
+    """pkg/probe/grpc: SERVING is healthy."""
+    port, service = int(action["port"]), str(action.get("service") or "")
+    try:
+        reader, writer = await asyncio.open_connection(address, port)
+    except OSError as error:
+        return Answer(
+            False, f'error: failed to connect service at "{address}:{port}": connection error: {_words(error)}'
+        )
+    answer = grpc_health.Answer()
+    try:
+        writer.write(grpc_health.request(f"{address}:{port}", service))
+        while not answer.done and (data := await reader.read(_MAX_BODY)):
+            answer.feed(data)
+            writer.write(answer.reply)
+            answer.reply.clear()
+    except (OSError, grpc_health.GrpcHealthError) as error:
+        return Answer(False, f"error: health rpc probe failed: {error}")
+    finally:
+        writer.close()
+    if answer.status == "SERVING":
+        return Answer(True, 'service healthy (responded with "SERVING")')
+    if answer.status:
+        return Answer(False, f'service unhealthy (responded with "{answer.status}")')
+    return Answer(False, "error: this server does not implement the grpc health protocol (grpc.health.v1.Health)")
 
 
 def _words(error: OSError) -> str:
