@@ -213,7 +213,7 @@ def _strings(values: list[bytes]) -> ctypes.Array[ctypes.c_char_p]:
 
 
 def default_action(number: int) -> None:
-    """SIG_DFL for a signal that the C library hides. rt_sigaction(2): handler, flags, restorer and mask are all zero."""
+    """SIG_DFL for a signal that the C library hides. rt_sigaction(2): handler, flags, restorer, mask are zero."""
     _rt_sigaction(f"signal {number}", number, bytes(32), 0, 8)
 
 
