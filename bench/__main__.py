@@ -94,7 +94,7 @@ CAVEATS = """
 - "measured before" stands for programs that are not installed here (kube-apiserver, kubelet, kube-scheduler): medians
   that were measured on a machine of the same kind, not in this run.
 - podman runs with runc, because its crun refuses hosts that have cgroup v1 and v2 at once, and with no events log.
-- dockerd is not measured: it wants the host's iptables and a containerd, and a benchmark should change no host.
+- dockerd is not measured: it wants iptables and a containerd of its own, and a benchmark should not change its host.
 - On cgroup v1, the first write to `cgroup.procs` waits for a grace period of 5–15 ms on a fresh machine. A v1 hierarchy
   that was ever mounted with `favordynmods` turns that off for the whole kernel until it boots again (0.07 ms then).
   This table may have been measured on such a machine: it favours ours and the peers alike by that. Groundplane does
@@ -103,6 +103,10 @@ CAVEATS = """
   PYTHONDONTWRITEBYTECODE is set) the daemon starts 300–400 ms later; `make` compiles it.
 - What `ground up` spends is imports, nearly all: about 0.4 s of 0.5 s; engine, control plane with new certificates and
   node take 0.11 s together.
+- Misses that are understood: the cold `ground-runtime` starts two interpreters, the second from a read-only mount
+  (`src/groundplane/runtime/protect.py`), each worth the yardstick "a bare interpreter" and its imports. A supervisor
+  owns 0.53 MB: 0.30 MB are pages of Python's arenas that it no longer shares because it counts references in them,
+  0.11 MB the interpreter's own data, 0.07 MB the C heap.
 - Memory is the proportional set (`Pss`): pages shared with other programs of the host count in part.
 - Latencies of the API contain the measuring client (Python, TLS), on the same two processors.
 """
