@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from tests.real import leaks
 from tests.real.platform_rig import Platform, platform
 from tests.real.storm import PODS, Storm, box_pod, images, is_ready, victims
 
@@ -55,3 +56,17 @@ def test_kills_at_random_moments_disturb_nobody(cluster: Platform) -> None:
     assert report.faults == [], f"{report}\n{cluster.log()[-4000:]}"
     assert report.requests > 100
     assert report.writes > 50
+
+
+@pytest.mark.parametrize("order", [("spawner", "groundd"), ("groundd", "spawner")], ids="+".join)
+def test_going_down_right_after_spawner_and_daemon_were_killed(cluster: Platform, order: tuple[str, str]) -> None:
+    """Whichever of the two is left restarts the other; a command that comes between finds the one that they start."""
+    storm = Storm(cluster, SEED)
+    [before] = storm.retry("GET", "/api/v1/nodes")["items"]
+    for victim in order:
+        for pid in storm.pids(victim)[:1]:
+            os.kill(pid, signal.SIGKILL)
+    cluster.ground("down")
+    assert leaks.left(cluster.root, cluster.run_dir) == []
+    cluster.ground("up")
+    assert storm.retry("GET", "/api/v1/nodes")["items"][0]["metadata"]["uid"] == before["metadata"]["uid"]

@@ -47,7 +47,12 @@ def start(settings: Settings, report: Callable[[str], None] = lambda _: None) ->
         fcntl.flock(lock, fcntl.LOCK_EX)
         if answers(settings) or _comes_back(settings):
             return False
-        _launch(instance, report)
+        try:
+            _launch(instance, report)
+        except StartError:
+            if _others_answer(settings):
+                return False
+            raise
         return True
     finally:
         os.close(lock)
@@ -75,6 +80,29 @@ def _spawner_lives(settings: Settings) -> bool:
         except OSError:
             return False
     return True
+
+
+def _others_answer(settings: Settings) -> bool:
+    """Whether a daemon answers that was not started here: a spawner that was left restarts a killed one by itself."""
+    import time  # late: only a failed start needs it
+
+    deadline = time.monotonic() + TIMEOUT
+    while not answers(settings):
+        if not _spawner_lives(settings) or time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def _spawner_lives(settings: Settings) -> bool:
+    lock = os.open(os.path.join(settings.run, "spawner.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
 
 
 def daemon_argv(settings: Settings) -> list[str]:
