@@ -50,7 +50,7 @@ def start(settings: Settings, report: Callable[[str], None] = lambda _: None) ->
         try:
             _launch(instance, report)
         except StartError:
-            if _others_answer(settings):
+            if _comes_back(settings):  # started by a spawner or daemon that a kill had left, while this one began
                 return False
             raise
         return True
@@ -74,27 +74,7 @@ def _comes_back(settings: Settings) -> bool:
 
 
 def _spawner_lives(settings: Settings) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as probe:
-        try:
-            probe.connect(settings.spawner_socket)
-        except OSError:
-            return False
-    return True
-
-
-def _others_answer(settings: Settings) -> bool:
-    """Whether a daemon answers that was not started here: a spawner that was left restarts a killed one by itself."""
-    import time  # late: only a failed start needs it
-
-    deadline = time.monotonic() + TIMEOUT
-    while not answers(settings):
-        if not _spawner_lives(settings) or time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
-
-
-def _spawner_lives(settings: Settings) -> bool:
+    """By its lock, which it holds from before its socket answers until after it is gone."""
     lock = os.open(os.path.join(settings.run, "spawner.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
