@@ -122,8 +122,7 @@ def _make(spec: Spawn, link: socket.socket) -> None:
         Channel.of_fd(slots.SPAWNER).send(Deposit(created.pid, ticks, list(kept)), list(kept.values()))
         listener = listen(spec.run_dir)
         fds = [listener, open_process(created.pid, ticks), *ends.handed_over()]
-        link.sendmsg([b"1"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, pack(f"{len(fds)}i", *fds))])
-        if link.recv(1) != b"1":
+        if not _handed_over(link, fds):
             raise _Orphaned
     except BaseException:
         created.abort()
@@ -134,6 +133,15 @@ def _make(spec: Spawn, link: socket.socket) -> None:
         link.send(b"1")
     except OSError:
         pass
+
+
+def _handed_over(link: socket.socket, fds: list[int]) -> bool:
+    """Whether the supervisor has the descriptors; no, where it was killed before or after they were sent."""
+    try:
+        link.sendmsg([b"1"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, pack(f"{len(fds)}i", *fds))])
+        return link.recv(1) == b"1"
+    except (BrokenPipeError, ConnectionResetError):
+        return False
 
 
 def seccomp_cache(run_dir: str) -> str:
