@@ -13,6 +13,8 @@ from groundplane.controllers.namespace.loop import NamespaceController
 from groundplane.controllers.nodeipam.loop import NodeIPAMController
 from groundplane.controllers.nodelifecycle.loop import NodeLifecycleController
 from groundplane.controllers.podgc.loop import PodGarbageCollector
+from groundplane.controllers.pvcprotection.loop import PVCProtectionController
+from groundplane.controllers.pvprotection.loop import PVProtectionController
 from groundplane.controllers.replicaset.loop import ReplicaSetController
 from groundplane.controllers.replicationcontroller.loop import ReplicationControllerController
 from groundplane.controllers.rootca.loop import RootCAPublisher
@@ -35,4 +37,6 @@ CONTROLLERS: tuple[type[Controller[Any]], ...] = (
     NamespaceController,
     GarbageCollector,
     PodGarbageCollector,
+    PVCProtectionController,
+    PVProtectionController,
 )
