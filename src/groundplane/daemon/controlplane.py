@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 
 from groundplane.apiserver import server as apiserver
 from groundplane.apiserver.server import ApiServer
@@ -163,8 +162,3 @@ async def ensure_dns_service(client: Client, settings: Settings) -> None:
         if not error.is_not_found:
             raise
         await client.services.create(service, "kube-system")
-
-
-def with_address(settings: Settings, address: str) -> Settings:
-    """Settings whose node address is decided."""
-    return replace(settings, node_ip=address)

@@ -17,7 +17,6 @@ from groundplane.base.jsonyaml import DecodeError, dumps_pretty, loads
 from groundplane.base.settings import Settings
 
 ROLES = ("engine", "control-plane", "node")
-ALL_ROLES = ROLES
 
 
 class Instance:

@@ -33,7 +33,7 @@ class Context:
     services: Callable[[], Iterable[dict[str, Any]]]
     memory_capacity: int
 
-    def tell(self, pod: Pod, type: str, reason: str, message: str, container: str = "", *, init: bool = False) -> None:
+    def tell(self, pod: Pod, type: str, reason: str, message: str, container: str = "") -> None:
         """An event about the pod, or about one of its containers."""
         about = object_reference(pod, resources.PODS)
         if container:

@@ -59,12 +59,6 @@ def pod_status(pod: Pod, observed: Observed, host_ip: str, now: float) -> Status
     return status
 
 
-def rejected(pod: Pod, reason: str, message: str, now: float) -> Status:
-    """The status of a pod that this node will not run."""
-    status = {"phase": "Failed", "reason": reason, "message": message, "startTime": rfc3339(now)}
-    return {**status, "qosClass": (pod.get("status") or {}).get("qosClass") or qos_class(pod)}
-
-
 def _phase(pod: Pod, observed: Observed) -> str:
     """pkg/kubelet/kubelet_pods.go, getPhase."""
     for container in init_containers(pod):

@@ -99,7 +99,6 @@ class Observed:
     containers: Mapping[str, tuple[ContainerView, ...]] = field(default_factory=dict)
     verdicts: Mapping[str, Verdict] = field(default_factory=dict)  # by container id
     failures: Mapping[str, Failure] = field(default_factory=dict)  # by container name
-    blocked: str = ""  # why the pod as a whole cannot go on yet: a volume is missing, a name does not resolve
 
     def latest(self, name: str) -> ContainerView | None:
         attempts = self.containers.get(name)

@@ -185,7 +185,7 @@ class Worker:
     def _observe(self) -> Observed:
         views = {name: tuple(self._views(ids)) for name, ids in self._attempts.items()}
         verdicts = {id: prober.verdict for id, prober in self._probers.items()}
-        return Observed(self._sandbox, self._address, views, verdicts, self._failures, self._blocked)
+        return Observed(self._sandbox, self._address, views, verdicts, self._failures)
 
     def _views(self, ids: list[str]) -> list[ContainerView]:
         views = []
