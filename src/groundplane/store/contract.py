@@ -13,6 +13,9 @@ Vocabulary
     *Compaction*: forgetting what happened up to a revision. The state as of that revision can still be read and watched
     from, anything older cannot; the newest value of each living key always stays.
 
+    *Lease*: a promise to be heard of again. Keys written with one are deleted, like by anybody's `delete`, once it has
+    not been kept alive for its time to live. Each such deletion takes a revision and is an event.
+
 Life-cycle
     `registry.open_store(url)` gives a started driver; `close()` ends it after all acknowledged writes are safe.
     A driver is used from one event loop only.
@@ -77,6 +80,14 @@ class FutureRevision(StoreError):
         self.current = current
 
 
+class NoSuchLease(StoreError):
+    """The lease was never granted, was revoked, or has ended."""
+
+    def __init__(self, lease: int) -> None:
+        super().__init__(f"store: no such lease: {lease}")
+        self.lease = lease
+
+
 class StoreUnavailable(StoreError):
     """The medium refuses (disk full, read-only, peer gone). Reads may work; a write was not acknowledged."""
 
@@ -99,6 +110,18 @@ class Page:
     revision: int
     more: bool
     remaining: int
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What an operator asks about: `ground store status`."""
+
+    driver: str
+    revision: int
+    oldest: int  # the oldest revision that can be read
+    keys: int
+    size: int  # bytes on the medium, 0 where there is none
+    alarms: tuple[str, ...] = ()  # sentences: why writes are refused or will be
 
 
 class EventType(Enum):
@@ -146,12 +169,23 @@ class Store(Protocol):
         """The newest revision that any read or watch can show."""
         ...
 
-    async def create(self, key: str, value: bytes) -> int:
-        """Write a key that must not live; its revision. Raises KeyExists, StoreUnavailable."""
+    async def sync(self) -> int:
+        """The newest revision that anybody wrote, on whatever server; every watch has its events up to there queued.
+
+        For who answers reads from a watch and must not answer from before a write that was acknowledged elsewhere.
+        Free where this process is the only writer. Raises StoreUnavailable.
+        """
         ...
 
-    async def update(self, key: str, value: bytes, expected: int) -> int:
-        """Replace the value whose revision is `expected`; the new revision. Raises Conflict, StoreUnavailable."""
+    async def create(self, key: str, value: bytes, *, lease: int = 0) -> int:
+        """Write a key that must not live; its revision. Raises KeyExists, NoSuchLease, StoreUnavailable."""
+        ...
+
+    async def update(self, key: str, value: bytes, expected: int, *, lease: int = 0) -> int:
+        """Replace the value whose revision is `expected`; the new revision. The key leaves its former lease (0: none).
+
+        Raises Conflict, NoSuchLease, StoreUnavailable.
+        """
         ...
 
     async def delete(self, key: str, expected: int) -> int:
@@ -186,6 +220,34 @@ class Store(Protocol):
         """Forget history up to and including `revision`, save what the state as of `revision` needs.
 
         A revision that is compacted already changes nothing. Raises FutureRevision, StoreUnavailable.
+        """
+        ...
+
+    async def grant(self, seconds: float) -> int:
+        """A new lease, which ends `seconds` (at least 1) from now unless kept alive; it outlives a restart."""
+        ...
+
+    async def keep_alive(self, lease: int) -> None:
+        """Begin the lease's time again. Raises NoSuchLease, StoreUnavailable."""
+        ...
+
+    async def revoke(self, lease: int) -> None:
+        """End the lease now and delete its keys. Raises NoSuchLease, StoreUnavailable."""
+        ...
+
+    async def status(self) -> Status:
+        """What is stored and what is in the way. Raises StoreUnavailable."""
+        ...
+
+    async def check(self) -> list[str]:
+        """Read all that is stored and compare it with what must hold; a sentence for each thing found, none if sound."""
+        ...
+
+    async def backup(self, path: str) -> int:
+        """Copy everything as of one moment into a new file, while writes go on; the revision of that moment.
+
+        The file is one that the sqlite driver opens, whichever driver wrote it, durable when this returns, mode 0600;
+        nothing is left of a backup that failed. `backups.restore` reads it. Raises StoreError, StoreUnavailable.
         """
         ...
 
