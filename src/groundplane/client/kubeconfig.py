@@ -11,6 +11,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+from groundplane.base import files
 from groundplane.base.errors import GroundError
 
 SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
@@ -129,11 +130,7 @@ def save(path: str, access: Access, *, cluster: str = "groundplane", user: str =
     from groundplane.base.jsonyaml import yaml_dumps
 
     text = yaml_dumps(document(access, cluster=cluster, user=user)).encode()
-    scratch = f"{path}.new"
-    fd = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(fd, "wb") as f:
-        f.write(text)
-    os.replace(scratch, path)
+    files.replace(path, text, durable=False)
 
 
 def _named(path: str, document: dict[str, Any], plural: str, singular: str, name: str) -> dict[str, Any]:

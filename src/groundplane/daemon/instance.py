@@ -12,6 +12,7 @@ import os
 from dataclasses import asdict, fields, replace
 from typing import Any
 
+from groundplane.base import files
 from groundplane.base.errors import ConflictError, GroundError
 from groundplane.base.jsonyaml import DecodeError, dumps_pretty, loads
 from groundplane.base.settings import Settings
@@ -85,13 +86,7 @@ class Instance:
             k: v for k, v in asdict(self.settings).items() if v != getattr(defaults, k) and k not in ("root", "run")
         }
         text = dumps_pretty({"roles": list(roles), "settings": changed})
-        temporary = self.platform_file + ".new"
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with open(fd, "wb") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(temporary, self.platform_file)
+        files.replace(self.platform_file, text, durable=True)
 
     def _read(self) -> dict[str, Any]:
         try:

@@ -25,7 +25,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from groundplane.base import jsonyaml
+from groundplane.base import files, jsonyaml
 from groundplane.base.errors import GroundError
 
 if TYPE_CHECKING:
@@ -156,16 +156,9 @@ class Pki:
         self._write(f"{name}.crt", line + certificate, 0o644)
 
     def _write(self, name: str, data: bytes, mode: int) -> None:
-        path, new = self._path(name), self._path(f".{name}.new")
+        path = self._path(name)
         try:
-            with suppress(FileNotFoundError):
-                os.unlink(new)  # of a start that was killed
-            fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-            with os.fdopen(fd, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.rename(new, path)
+            files.replace(path, data, mode=mode, durable=True)
         except OSError as error:
             raise PkiError(f"certificates: cannot write {path}: {error.strerror}") from error
 

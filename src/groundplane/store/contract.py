@@ -240,7 +240,7 @@ class Store(Protocol):
         ...
 
     async def check(self) -> list[str]:
-        """Read all that is stored and compare it with what must hold; a sentence for each thing found, none if sound."""
+        """Read all that is stored and compare it with what must hold; a sentence for each fault found, or none."""
         ...
 
     async def backup(self, path: str) -> int:

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from groundplane.base import files
 from groundplane.base.jsonyaml import DecodeError, dumps, loads
 from groundplane.engine.containers.states import move
 from groundplane.engine.containers.supervised import Supervised
@@ -100,14 +100,14 @@ def save(record: Record, directory: Path) -> None:
     """Write `container.json` durably."""
     document: dict[str, Any] = {"version": _VERSION, "spec": _spec_document(record.spec)}
     document |= {name: getattr(record, name) for name in _FIXED}
-    _replace(directory / "container.json", dumps(document), sync=True)
+    files.replace(directory / "container.json", dumps(document), durable=True)
 
 
 def save_state(record: Record, directory: Path) -> None:
     """Write `state.json`."""
     document: dict[str, Any] = {"state": record.state.value}
     document |= {name: getattr(record, name) for name in _CHANGING}
-    _replace(directory / "state.json", dumps(document), sync=False)
+    files.replace(directory / "state.json", dumps(document), durable=False)
 
 
 def load(directory: Path) -> Record:
@@ -163,15 +163,3 @@ def _read_spec(document: dict[str, Any]) -> ContainerSpec:
         values[name] = None if values[name] is None else tuple(values[name])
     values["devices"] = tuple(values["devices"])
     return ContainerSpec(**values)
-
-
-def _replace(path: Path, data: bytes, *, sync: bool) -> None:
-    beside = f"{path}.tmp"
-    fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(fd, data)
-        if sync:
-            os.fsync(fd)
-    finally:
-        os.close(fd)
-    os.rename(beside, path)

@@ -13,8 +13,8 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
+from groundplane.base.files import sync_directory
 from groundplane.engine.contract import EngineError
-from groundplane.engine.images.files import sync_directory
 from groundplane.oci.image import check_digest
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 
+from groundplane.base import files
 from groundplane.engine.contract import EngineError
-from groundplane.engine.images.files import sweep_temporary, write_durably
 from groundplane.oci.image import Descriptor, ImageDocumentError, Index, read_index
 
 REF_NAME = "org.opencontainers.image.ref.name"
@@ -23,10 +23,10 @@ class NameIndex:
         self._path = os.path.join(root, "index.json")
         self.names: dict[str, Descriptor] = {}
         self.manifests: dict[str, Descriptor] = {}
-        sweep_temporary(root)
+        files.sweep(root)
         layout = os.path.join(root, "oci-layout")
         if not os.path.exists(layout):
-            write_durably(layout, _LAYOUT, mode=0o644)
+            files.replace(layout, _LAYOUT, mode=0o644, durable=True)
         if os.path.exists(self._path):
             self._load()
 
@@ -62,5 +62,5 @@ class NameIndex:
         named = [Descriptor(d.media_type, d.digest, d.size, {REF_NAME: n}) for n, d in sorted(names.items())]
         held = {d.digest for d in names.values()}
         nameless = [d for digest, d in sorted(manifests.items()) if digest not in held]
-        write_durably(self._path, Index([*named, *nameless]).encode(), mode=0o644)
+        files.replace(self._path, Index([*named, *nameless]).encode(), mode=0o644, durable=True)
         self.names, self.manifests = names, manifests

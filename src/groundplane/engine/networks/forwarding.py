@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 
+from groundplane.base import files
 from groundplane.base.jsonyaml import dumps, loads
 from groundplane.base.log import Log
 from groundplane.kernel.netlink.channel import Channel
@@ -38,11 +39,7 @@ class Sysctls:
             return
         known = self._known()
         if name not in known:
-            temporary = f"{self._record}.new"
-            with open(temporary, "wb") as binary:
-                binary.write(dumps(known | {name: old}))
-                os.fsync(binary.fileno())
-            os.replace(temporary, self._record)
+            files.replace(self._record, dumps(known | {name: old}), durable=True)
         with open(path, "w") as file:
             file.write(value)
 

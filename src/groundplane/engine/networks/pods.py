@@ -37,6 +37,7 @@ from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Network
 from typing import TypeVar
 
+from groundplane.base import files
 from groundplane.base.jsonyaml import dumps, loads
 from groundplane.base.log import Log
 from groundplane.engine.networks import forwarding, rules
@@ -184,9 +185,7 @@ class PodNetwork:
         self._leases.configure(pods.local)
         self._mtu = _mtu_of(route, pods.node_ip)
         saved = {"local": str(pods.local), "cluster": str(pods.cluster), "node_ip": pods.node_ip}
-        with open(f"{self._saved}.new", "wb") as file:
-            file.write(dumps(saved))
-        os.replace(f"{self._saved}.new", self._saved)
+        files.replace(self._saved, dumps(saved), durable=False)
         self._range = pods
 
     def _attach(self, netns_path: str, sandbox_id: str) -> str:

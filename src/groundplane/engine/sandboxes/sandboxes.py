@@ -13,6 +13,7 @@ import os
 import shutil
 from pathlib import Path
 
+from groundplane.base import files
 from groundplane.base.clock import Clock, SystemClock
 from groundplane.base.ids import hex_id
 from groundplane.base.jsonyaml import DecodeError, dumps, loads
@@ -54,7 +55,8 @@ class Sandboxes:
 
     async def recover(self) -> None:
         """Find every sandbox again, make pins that a restart of the host took away, finish half-removed ones."""
-        self._places.sandboxes.mkdir(parents=True, exist_ok=True)
+        self._places.sandboxes.mkdir(mode=0o700, parents=True, exist_ok=True)
+        files.sweep(self._places.sandboxes)
         for path in sorted(self._places.sandboxes.glob("*.json")):
             try:
                 info = _read(path)
@@ -214,10 +216,7 @@ class Sandboxes:
 def _write(path: Path, info: SandboxInfo) -> None:
     spec = dataclasses.asdict(info.spec)
     document = {"id": info.id, "spec": spec, "created_at": info.created_at, "address": info.address}
-    beside = path.with_suffix(".tmp")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside.write_bytes(dumps(document | {"netns": info.netns}))
-    beside.rename(path)
+    files.replace(path, dumps(document | {"netns": info.netns}), durable=False)
 
 
 def _read(path: Path) -> SandboxInfo:
