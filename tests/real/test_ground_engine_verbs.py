@@ -287,7 +287,7 @@ def test_version_and_info(g: Ground) -> None:
 
 def test_the_daemon_is_killed_and_everything_goes_on(g: Ground) -> None:
     g.ok("run", "-d", "--name", "lasting", "tools", "sh", "-c", TICK)
-    pid = int((g.root / "owner.lock").read_text())
+    pid = int((g.root / "owner.lock").read_text().split()[0])
     os.kill(pid, signal.SIGKILL)
     # The first command waits for the daemon that the spawner starts, and starts none of its own.
     assert g.ok("ps", "--format", "{{.Names}} {{.State}}") == "lasting running\n"
@@ -299,7 +299,7 @@ def test_the_daemon_is_killed_and_everything_goes_on(g: Ground) -> None:
 def test_a_client_whose_engine_is_killed_says_so(g: Ground) -> None:
     client = g.popen("run", "--name", "alone", "tools", "sh", "-c", TICK)
     assert client.stdout is not None and client.stdout.readline() == b"tick 0\n"
-    os.kill(int((g.root / "owner.lock").read_text()), signal.SIGKILL)
+    os.kill(int((g.root / "owner.lock").read_text().split()[0]), signal.SIGKILL)
     _, err = client.communicate(timeout=30)
     assert client.returncode == 1 and err.count(b"\n") == 1 and b"containers go on" in err, err
     deadline = time.monotonic() + 30

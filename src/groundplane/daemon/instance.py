@@ -1,6 +1,6 @@
 """One instance of Groundplane on this host: its directories, its owner's lock, its durable roles.
 
-ROOT/owner.lock       flock of the groundd that owns this root; a second one gets a sentence
+ROOT/owner.lock       flock of the groundd that owns this root, with its pid and RUN; a second one gets a sentence
 ROOT/platform.json    roles and settings chosen with `ground up`, so that a restarted daemon comes back as it was
 ROOT/log/groundd.log  what the daemon says
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from dataclasses import asdict, fields, replace
 from typing import Any
 
@@ -18,6 +19,24 @@ from groundplane.base.jsonyaml import DecodeError, dumps_pretty, loads
 from groundplane.base.settings import Settings
 
 ROLES = ("engine", "control-plane", "node")
+
+
+_OWNER = "owner.lock"
+
+
+def owner(settings: Settings) -> str:
+    """The RUN directory of the groundd that owns this root now; empty: nobody does."""
+    try:
+        fd = os.open(os.path.join(settings.root, _OWNER), os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return ""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return os.pread(fd, 4096, 0).decode().partition("\n")[2].strip() or "?"  # it has not written it yet
+    finally:
+        os.close(fd)
+    return ""
 
 
 class Instance:
@@ -43,20 +62,21 @@ class Instance:
 
     def lock(self) -> None:
         """Become the owner of the root. Raises ConflictError naming who owns it."""
-        path = os.path.join(self.settings.root, "owner.lock")
+        path = os.path.join(self.settings.root, _OWNER)
         self._lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # flock(2) with LOCK_SH is how `owner` looks, for a moment: a look must not be taken for an owner.
+            _take(self._lock)
         except BlockingIOError:
-            owner = os.pread(self._lock, 32, 0).decode().strip()
+            pid = os.pread(self._lock, 4096, 0).decode().partition("\n")[0]
             os.close(self._lock)
             self._lock = -1
             raise ConflictError(
-                f"state root {self.settings.root}: owned by the running groundd with pid {owner};"
+                f"state root {self.settings.root}: owned by the running groundd with pid {pid};"
                 " use that one, or another --root and --run"
             ) from None
         os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, str(os.getpid()).encode(), 0)
+        os.pwrite(self._lock, f"{os.getpid()}\n{self.settings.run}\n".encode(), 0)
 
     def unlock(self) -> None:
         if self._lock >= 0:
@@ -97,6 +117,17 @@ class Instance:
         except (OSError, DecodeError) as error:
             raise GroundError(f"{self.platform_file}: {error}; mend or remove it, and run `ground up` again") from error
         return document if isinstance(document, dict) else {}
+
+
+def _take(fd: int) -> None:
+    """Raises BlockingIOError once it is sure that somebody holds the lock, and not for a look only."""
+    for _ in range(20):
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            time.sleep(0.005)
+    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _make(path: str, mode: int) -> None:

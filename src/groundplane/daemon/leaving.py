@@ -5,13 +5,13 @@ Nothing is removed below a mount that is still there: that would reach into some
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import time
 
 from groundplane.base.errors import GroundError
 from groundplane.base.settings import Settings
+from groundplane.daemon.instance import owner
 
 _END_SECONDS = 30.0
 
@@ -33,25 +33,11 @@ def await_end(settings: Settings) -> None:
     """Return once nobody owns the root and the spawner's socket is gone. Raises LeavingError."""
     deadline = time.monotonic() + _END_SECONDS
     while True:
-        if not _owned(settings) and not os.path.exists(settings.spawner_socket):
+        if not owner(settings) and not os.path.exists(settings.spawner_socket):
             return
         if time.monotonic() > deadline:
             raise LeavingError(f"the daemon of {settings.root} has not ended after {_END_SECONDS:.0f} s; see its log")
         time.sleep(0.01)
-
-
-def _owned(settings: Settings) -> bool:
-    try:
-        fd = os.open(os.path.join(settings.root, "owner.lock"), os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
-    return False
 
 
 def purge(settings: Settings) -> None:

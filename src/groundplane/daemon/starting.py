@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from groundplane.base.errors import GroundError
 from groundplane.base.settings import Settings
-from groundplane.daemon.instance import Instance
+from groundplane.daemon.instance import Instance, owner
 
 TIMEOUT = 60.0
 
@@ -59,14 +59,14 @@ def start(settings: Settings, report: Callable[[str], None] = lambda _: None) ->
 
 
 def _comes_back(settings: Settings) -> bool:
-    """Whether a daemon that has just died answers again: its spawner lives, and starts it with back-off.
+    """Whether a daemon that does not answer at the moment will: whichever of it and its spawner lives starts the other.
 
-    A second spawner beside that one would only quarrel about the root. Gives up when the spawner goes, too.
+    A second pair beside that one would only quarrel about the root. Gives up when both have gone.
     """
     import time  # late: most starts find no spawner
 
     deadline = time.monotonic() + TIMEOUT
-    while _spawner_lives(settings) and time.monotonic() < deadline:
+    while (_spawner_lives(settings) or owner(settings) == settings.run) and time.monotonic() < deadline:
         if answers(settings):
             return True
         time.sleep(0.02)
