@@ -7,8 +7,9 @@ Plain classes and no dataclasses, because these modules are on the runtime's col
 
 from __future__ import annotations
 
-from groundplane.oci.runtime_linux import Device, IdMapping, Resources, Seccomp
+from groundplane.oci.runtime_linux import Device, IdMapping, Seccomp
 from groundplane.oci.runtime_reader import MAX_UINT32, MAX_UINT64, Reader, RuntimeDocumentError
+from groundplane.oci.runtime_resources import Resources
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

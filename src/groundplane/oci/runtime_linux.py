@@ -1,4 +1,4 @@
-"""The parts of config.json that only Linux has: devices, resources, seccomp. OCI runtime-spec 1.2, config-linux.md."""
+"""The parts of config.json that only Linux has: devices, mappings, seccomp. OCI runtime-spec 1.2, config-linux.md."""
 
 from __future__ import annotations
 
@@ -31,107 +31,6 @@ class Device:
         self.file_mode = r.optional_number("fileMode", 0, 0o7777)
         self.uid = r.number("uid", 0, MAX_UINT32)
         self.gid = r.number("gid", 0, MAX_UINT32)
-
-
-class DeviceRule:
-    __slots__ = ("access", "allow", "major", "minor", "type")
-
-    def __init__(self, r: Reader) -> None:
-        self.allow = r.flag("allow")
-        self.type = r.text("type") or "a"
-        if self.type not in ("a", "c", "b"):
-            raise r.error("type", f"{self.type!r} is no device type; known are a, c and b")
-        self.major = r.optional_number("major", -1)
-        self.minor = r.optional_number("minor", -1)
-        self.access = r.text("access")
-        if set(self.access) - set("rwm"):
-            raise r.error("access", f"{self.access!r} is not made of r, w and m")
-
-
-class Memory:
-    __slots__ = ("disable_oom_killer", "limit", "reservation", "swap", "swappiness")
-
-    def __init__(self, r: Reader) -> None:
-        self.limit = r.optional_number("limit", -1)
-        self.reservation = r.optional_number("reservation", -1)
-        self.swap = r.optional_number("swap", -1)
-        self.swappiness = r.optional_number("swappiness", 0, MAX_UINT64)
-        self.disable_oom_killer = r.optional_flag("disableOOMKiller")
-
-
-class Cpu:
-    __slots__ = ("burst", "cpus", "idle", "mems", "period", "quota", "realtime_period", "realtime_runtime", "shares")
-
-    def __init__(self, r: Reader) -> None:
-        self.shares = r.optional_number("shares", 0, MAX_UINT64)
-        self.quota = r.optional_number("quota")
-        self.burst = r.optional_number("burst", 0, MAX_UINT64)
-        self.period = r.optional_number("period", 0, MAX_UINT64)
-        self.realtime_runtime = r.optional_number("realtimeRuntime")
-        self.realtime_period = r.optional_number("realtimePeriod", 0, MAX_UINT64)
-        self.cpus = r.text("cpus")
-        self.mems = r.text("mems")
-        self.idle = r.optional_number("idle")
-
-
-class Throttle:
-    __slots__ = ("major", "minor", "rate")
-
-    def __init__(self, r: Reader) -> None:
-        self.major = r.number("major")
-        self.minor = r.number("minor")
-        self.rate = r.number("rate", 0, MAX_UINT64)
-
-
-class BlockIo:
-    __slots__ = ("leaf_weight", "read_bps", "read_iops", "weight", "write_bps", "write_iops")
-
-    def __init__(self, r: Reader) -> None:
-        self.weight = r.optional_number("weight", 0, 65535)
-        self.leaf_weight = r.optional_number("leafWeight", 0, 65535)
-        self.read_bps = r.children("throttleReadBpsDevice", Throttle)
-        self.write_bps = r.children("throttleWriteBpsDevice", Throttle)
-        self.read_iops = r.children("throttleReadIOPSDevice", Throttle)
-        self.write_iops = r.children("throttleWriteIOPSDevice", Throttle)
-
-
-class HugepageLimit:
-    __slots__ = ("limit", "page_size")
-
-    def __init__(self, r: Reader) -> None:
-        self.page_size = r.text("pageSize", required=True)
-        self.limit = r.number("limit", 0, MAX_UINT64)
-
-
-class InterfacePriority:
-    __slots__ = ("name", "priority")
-
-    def __init__(self, r: Reader) -> None:
-        self.name = r.text("name", required=True)
-        self.priority = r.number("priority", 0, MAX_UINT32)
-
-
-class Network:
-    __slots__ = ("class_id", "priorities")
-
-    def __init__(self, r: Reader) -> None:
-        self.class_id = r.optional_number("classID", 0, MAX_UINT32)
-        self.priorities = r.children("priorities", InterfacePriority)
-
-
-class Resources:
-    __slots__ = ("block_io", "cpu", "devices", "hugepage_limits", "memory", "network", "pids_limit", "rdma", "unified")
-
-    def __init__(self, r: Reader) -> None:
-        self.devices = r.children("devices", DeviceRule)
-        self.memory = r.child("memory", Memory)
-        self.cpu = r.child("cpu", Cpu)
-        self.pids_limit = r.child("pids", lambda p: p.optional_number("limit"))
-        self.block_io = r.child("blockIO", BlockIo)
-        self.hugepage_limits = r.children("hugepageLimits", HugepageLimit)
-        self.network = r.child("network", Network)
-        self.rdma = r.has("rdma")
-        self.unified = r.text_map("unified")
 
 
 class SeccompArgument:

@@ -6,7 +6,7 @@ from groundplane.kernel.cgroups.contract import DeviceRule, Limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from groundplane.oci.runtime_linux import Resources
+    from groundplane.oci.runtime_resources import Resources
 
 
 def _rule(allow: bool, kind: str, major: int | None, minor: int | None, access: str) -> DeviceRule:
