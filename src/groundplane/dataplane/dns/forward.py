@@ -111,7 +111,8 @@ class Forwarder:
             exchange = _over_tcp if tcp else _over_udp
             try:
                 question = replace(query, id=secrets.randbits(16))
-                answer = await asyncio.wait_for(exchange(server, self._port, question), self._timeout)
+                async with asyncio.timeout(self._timeout):
+                    answer = await exchange(server, self._port, question)
             except (OSError, TimeoutError, asyncio.IncompleteReadError):
                 self._silent_until[server] = self._clock.monotonic() + _AVOID
                 continue

@@ -107,13 +107,15 @@ class DnsServer:
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
-            (size,) = struct.unpack(">H", await asyncio.wait_for(reader.readexactly(2), _IDLE))
-            data = await asyncio.wait_for(reader.readexactly(size), _IDLE)
+            async with asyncio.timeout(_IDLE):
+                (size,) = struct.unpack(">H", await reader.readexactly(2))
+                data = await reader.readexactly(size)
             answer = await self.respond(data, tcp=True)
             if answer is None:
                 return
             writer.write(struct.pack(">H", len(answer)) + answer)
-            await asyncio.wait_for(writer.drain(), _IDLE)
+            async with asyncio.timeout(_IDLE):
+                await writer.drain()
 
     async def respond(self, data: bytes, *, tcp: bool = False) -> bytes | None:
         """The answer to one message; None where it deserves none (it is an answer itself, or has no head)."""
@@ -138,7 +140,8 @@ class DnsServer:
 
     async def _from_zone(self, query: dns.Message, *, tcp: bool) -> dns.Message:
         try:
-            await asyncio.wait_for(self._filled.wait(), _FILL_TIMEOUT)
+            async with asyncio.timeout(_FILL_TIMEOUT):
+                await self._filled.wait()
         except TimeoutError:
             return dns.reply(query, code=dns.SERVER_FAILURE)
         question = query.questions[0]

@@ -40,7 +40,8 @@ class EndpointGate:
             return True
         event = self._waiting.setdefault(address, asyncio.Event())
         try:
-            await asyncio.wait_for(event.wait(), timeout)
+            async with asyncio.timeout(timeout):
+                await event.wait()
         except TimeoutError:
             return False
         finally:

@@ -55,7 +55,8 @@ class Link:
     async def _connected(self) -> Connection:
         while True:
             try:
-                await asyncio.wait_for(self._ready.wait(), _PATIENCE)
+                async with asyncio.timeout(_PATIENCE):
+                    await self._ready.wait()
             except TimeoutError:
                 raise SpawnerUnavailable(f"no spawner answers on {self._path}; the engine's log may say why") from None
             if self._connection is not None:  # it may have died again before we were woken

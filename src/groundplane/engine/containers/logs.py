@@ -57,7 +57,8 @@ async def follow(
             if last or (wanted.until and time.time_ns() > wanted.until):
                 return
             try:
-                await asyncio.wait_for(changed().wait(), _POLL)
+                async with asyncio.timeout(_POLL):
+                    await changed().wait()
             except TimeoutError:
                 pass
     finally:
