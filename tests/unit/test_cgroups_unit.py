@@ -11,7 +11,8 @@ from groundplane.kernel.cgroups.contract import DeviceRule, Limits
 from groundplane.kernel.cgroups.device_program import compile_rules
 from groundplane.kernel.cgroups.registry import choose
 from groundplane.kernel.cgroups.v1 import V1, Hierarchy
-from groundplane.kernel.cgroups.v2 import V2, cpu_weight, io_weight
+from groundplane.kernel.cgroups.v2 import V2
+from groundplane.kernel.cgroups.v2_limits import cpu_weight, io_weight
 from groundplane.kernel.errors import KernelError
 
 V1_MOUNTS = """\
@@ -79,7 +80,7 @@ def test_v2_swap_is_without_memory() -> None:
     driver.create("a")
     driver.set("a", Limits(memory=100, memory_swap=150))
     assert (tree.files["/c/a/memory.max"], tree.files["/c/a/memory.swap.max"]) == ("100", "50")
-    with pytest.raises(KernelError, match="must not be below"):
+    with pytest.raises(KernelError, match="should be >= memory limit"):
         driver.set("a", Limits(memory=100, memory_swap=50))
 
 

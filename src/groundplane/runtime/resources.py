@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from groundplane.base.errors import GroundError
 from groundplane.kernel.cgroups.contract import DeviceRule, Limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from groundplane.oci.runtime_resources import Resources
+    from groundplane.oci.runtime_resources import BlockIo, Cpu, Memory, Resources
+
+_MINUS_ONE = 2**64 - 1  # what Docker's -1, "not given", becomes on its way
 
 
 def _rule(allow: bool, kind: str, major: int | None, minor: int | None, access: str) -> DeviceRule:
@@ -33,46 +36,80 @@ _ALWAYS = (
 
 
 def limits_of(resources: Resources | None) -> Limits:
-    """Everything denied first, then the document's device rules in order, then those of every container."""
+    """Everything denied first, then the document's device rules in order, then those of every container.
+
+    Raises GroundError, in runc's words, for a value that no kernel takes.
+    """
     limits = Limits(devices=_device_rules(resources))
     if resources is None:
         return limits
     if (memory := resources.memory) is not None:
-        limits.memory = memory.limit
-        limits.memory_reservation = memory.reservation
-        limits.memory_swap = memory.swap
-        limits.swappiness = memory.swappiness
-        limits.oom_kill_disable = memory.disable_oom_killer
+        _set_memory(limits, memory)
     if (cpu := resources.cpu) is not None:
-        limits.cpu_shares = cpu.shares
-        limits.cpu_quota = cpu.quota
-        limits.cpu_period = cpu.period
-        limits.cpu_burst = cpu.burst
-        limits.cpu_rt_runtime = cpu.realtime_runtime
-        limits.cpu_rt_period = cpu.realtime_period
-        limits.cpuset_cpus = cpu.cpus or None
-        limits.cpuset_mems = cpu.mems or None
-        limits.cpu_idle = cpu.idle
-    limits.pids = resources.pids_limit
+        _set_cpu(limits, cpu)
+    limits.pids = resources.pids_limit or None  # 0 is as good as absent to runc
     if (block := resources.block_io) is not None:
-        limits.blkio_weight = block.weight
-        limits.blkio_leaf_weight = block.leaf_weight
-        limits.blkio_throttle = [
-            (name, t.major, t.minor, t.rate)
-            for name, throttles in (
-                ("read_bps", block.read_bps),
-                ("write_bps", block.write_bps),
-                ("read_iops", block.read_iops),
-                ("write_iops", block.write_iops),
-            )
-            for t in throttles
-        ]
+        _set_block_io(limits, block)
     limits.hugetlb = [(one.page_size, one.limit) for one in resources.hugepage_limits]
     if (network := resources.network) is not None:
-        limits.net_classid = network.class_id
+        limits.net_classid = network.class_id or None
         limits.net_priorities = [(one.name, one.priority) for one in network.priorities]
+    limits.rdma = [(name, one.hca_handles, one.hca_objects) for name, one in resources.rdma.items()]
     limits.unified = resources.unified or None
     return limits
+
+
+def notices_of(resources: Resources | None) -> list[str]:
+    """What is passed over, as runc does, for want of a kernel that has it; its sentence."""
+    memory = resources.memory if resources else None
+    if memory is not None and (memory.kernel or memory.kernel_tcp):
+        return ["Kernel memory settings are ignored and will be removed"]  # Linux ≥ 5.16 has none
+    return []
+
+
+def _set_memory(limits: Limits, memory: Memory) -> None:
+    limits.memory = memory.limit
+    limits.memory_reservation = memory.reservation
+    limits.memory_swap = memory.swap
+    limits.memory_check = memory.check_before_update
+    limits.oom_kill_disable = memory.disable_oom_killer
+    if memory.swappiness is None or memory.swappiness == _MINUS_ONE:
+        return
+    if memory.swappiness > 100:
+        raise GroundError(f"invalid memory swappiness value: {memory.swappiness} (valid range is 0-100)")
+    limits.swappiness = memory.swappiness
+
+
+def _set_cpu(limits: Limits, cpu: Cpu) -> None:
+    if cpu.shares and cpu.shares < 2:
+        raise GroundError("the minimum allowed cpu-shares is 2")
+    if cpu.shares and cpu.shares > 262144:
+        raise GroundError("the maximum allowed cpu-shares is 262144")
+    limits.cpu_shares = cpu.shares
+    limits.cpu_quota = cpu.quota
+    limits.cpu_period = cpu.period
+    limits.cpu_burst = cpu.burst
+    limits.cpu_rt_runtime = cpu.realtime_runtime
+    limits.cpu_rt_period = cpu.realtime_period
+    limits.cpuset_cpus = cpu.cpus or None
+    limits.cpuset_mems = cpu.mems or None
+    limits.cpu_idle = cpu.idle
+
+
+def _set_block_io(limits: Limits, block: BlockIo) -> None:
+    limits.blkio_weight = block.weight
+    limits.blkio_leaf_weight = block.leaf_weight
+    limits.blkio_weight_devices = [(d.major, d.minor, d.weight, d.leaf_weight) for d in block.weight_devices]
+    limits.blkio_throttle = [
+        (name, t.major, t.minor, t.rate)
+        for name, throttles in (
+            ("read_bps", block.read_bps),
+            ("write_bps", block.write_bps),
+            ("read_iops", block.read_iops),
+            ("write_iops", block.write_iops),
+        )
+        for t in throttles
+    ]
 
 
 def _device_rules(resources: Resources | None) -> list[DeviceRule]:

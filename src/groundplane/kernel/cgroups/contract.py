@@ -36,8 +36,11 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from typing import Protocol
+
+    from groundplane.kernel.cgroups.oom import OomWatch
+    from groundplane.kernel.cgroups.usage import Usage
 else:
     Protocol = object
 
@@ -68,6 +71,7 @@ class Limits:
         "blkio_leaf_weight",
         "blkio_throttle",
         "blkio_weight",
+        "blkio_weight_devices",
         "cpu_burst",
         "cpu_idle",
         "cpu_period",
@@ -80,12 +84,14 @@ class Limits:
         "devices",
         "hugetlb",
         "memory",
+        "memory_check",
         "memory_reservation",
         "memory_swap",
         "net_classid",
         "net_priorities",
         "oom_kill_disable",
         "pids",
+        "rdma",
         "swappiness",
         "unified",
     )
@@ -103,6 +109,7 @@ class Limits:
         cpuset_cpus: str | None = None,  # `0-3,6`
         cpuset_mems: str | None = None,
         memory: int | None = None,  # bytes
+        memory_check: bool = False,  # refuse a memory limit below what is used now (v1 always does)
         memory_reservation: int | None = None,  # bytes (v1 soft limit, v2 memory.low)
         memory_swap: int | None = None,  # bytes of memory and swap together, as v1 counts
         swappiness: int | None = None,  # 0..100
@@ -110,10 +117,12 @@ class Limits:
         pids: int | None = None,  # processes and threads
         blkio_weight: int | None = None,  # 10..1000
         blkio_leaf_weight: int | None = None,
+        blkio_weight_devices: Sequence[tuple[int, int, int | None, int | None]] = (),  # (major, minor, weight, leaf)
         blkio_throttle: Sequence[tuple[str, int, int, int]] = (),  # (read_bps …, major, minor, rate)
         hugetlb: Sequence[tuple[str, int]] = (),  # (`2MB`, bytes)
         net_classid: int | None = None,
         net_priorities: Sequence[tuple[str, int]] = (),
+        rdma: Sequence[tuple[str, int | None, int | None]] = (),  # (device, handles, objects)
         devices: Sequence[DeviceRule] | None = None,  # None: no rules at all; else replaces all rules, in order
         unified: Mapping[str, str] | None = None,  # v2 files and their values, verbatim
     ) -> None:
@@ -127,6 +136,7 @@ class Limits:
         self.cpuset_cpus = cpuset_cpus
         self.cpuset_mems = cpuset_mems
         self.memory = memory
+        self.memory_check = memory_check
         self.memory_reservation = memory_reservation
         self.memory_swap = memory_swap
         self.swappiness = swappiness
@@ -134,12 +144,46 @@ class Limits:
         self.pids = pids
         self.blkio_weight = blkio_weight
         self.blkio_leaf_weight = blkio_leaf_weight
+        self.blkio_weight_devices = blkio_weight_devices
         self.blkio_throttle = blkio_throttle
         self.hugetlb = hugetlb
         self.net_classid = net_classid
         self.net_priorities = net_priorities
+        self.rdma = rdma
         self.devices = devices
         self.unified = unified
+
+    def only(self, controllers: Collection[str]) -> Limits:
+        """Those limits that belong to these controllers (by version 1's names)."""
+        names = [name for controller in controllers for name in _CONTROLLERS.get(controller, ())]
+        return Limits(**{name: getattr(self, name) for name in names})
+
+
+# Which controller grants what; devices and unified keys belong to none.
+_CONTROLLERS = {
+    "cpu": (
+        "cpu_shares",
+        "cpu_quota",
+        "cpu_period",
+        "cpu_burst",
+        "cpu_idle",
+        "cpu_rt_runtime",
+        "cpu_rt_period",
+    ),
+    "cpuset": ("cpuset_cpus", "cpuset_mems"),
+    "memory": (
+        "memory",
+        "memory_check",
+        "memory_reservation",
+        "memory_swap",
+        "swappiness",
+        "oom_kill_disable",
+    ),
+    "pids": ("pids",),
+    "blkio": ("blkio_weight", "blkio_leaf_weight", "blkio_weight_devices", "blkio_throttle"),
+    "hugetlb": ("hugetlb",),
+    "rdma": ("rdma",),
+}
 
 
 class Stats:
@@ -183,8 +227,19 @@ class Groups(Protocol):
     def set(self, path: str, limits: Limits) -> list[str]:
         """Grant. Returns a sentence for each limit that this host's layout has no means for."""
 
-    def attach(self, path: str, pid: int) -> None:
-        """Move a process in; see *Time* above."""
+    def attach(self, path: str, pid: int, *, below: Mapping[str, str] | None = None, beside: int = 0) -> None:
+        """Move a process in; see *Time* above.
+
+        `below` names groups below `path` to move it into instead, by controller (`` for all), and they must be there.
+        `beside` is a process of the group: where the group takes none any more, because what runs in it has given
+        controllers on to groups below (v2: EBUSY), the process goes where that one is.
+        """
+
+    def delegate(self, path: str, uid: int, gid: int) -> None:
+        """Give the group to a user, so that its own manager can make groups below (cgroups(7), "Delegation").
+
+        Only where that is safe: nothing happens on version 1.
+        """
 
     def clone_fd(self, path: str) -> int:
         """A descriptor (the caller closes it) to start a process in the v2 tree's group; -1 where there is no v2 tree.
@@ -196,6 +251,12 @@ class Groups(Protocol):
         """The processes in the group and below it; empty if it is gone."""
 
     def stats(self, path: str) -> Stats: ...
+
+    def usage(self, path: str) -> Usage:
+        """Everything that is counted. Raises KernelError (ENOENT) if the group is gone."""
+
+    def watch_oom(self, path: str) -> OomWatch:
+        """Be told when the kernel runs out of the group's memory. Raises KernelError where nobody counts memory."""
 
     def oom_count(self, path: str) -> int:
         """How often the kernel killed something here for want of memory; 0 if the group is gone."""

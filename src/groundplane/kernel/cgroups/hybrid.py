@@ -15,9 +15,11 @@ from groundplane.kernel.errors import KernelError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from groundplane.kernel.cgroups.oom import OomWatch
     from groundplane.kernel.cgroups.tree import Tree
+    from groundplane.kernel.cgroups.usage import Usage
     from groundplane.kernel.cgroups.v1 import Hierarchy
 
 
@@ -46,13 +48,27 @@ class Hybrid(V1):
         return super().exists(path) or self._unified.exists(path)
 
     def set(self, path: str, limits: Limits) -> list[str]:
-        elsewhere = {"hugetlb"} - set(self._by_controller)  # the usual one to be left to v2
-        rest = Limits(hugetlb=limits.hugetlb if elsewhere else (), unified=limits.unified)
+        elsewhere = {c for c in self._unified.controllers() if c not in self._by_controller}
+        rest = limits.only(elsewhere)
+        rest.unified = limits.unified
         return self._grant(path, limits, elsewhere) + self._unified.set(path, rest)
 
-    def attach(self, path: str, pid: int) -> None:
-        super().attach(path, pid)
-        self._unified.attach(path, pid)
+    def attach(self, path: str, pid: int, *, below: Mapping[str, str] | None = None, beside: int = 0) -> None:
+        super().attach(path, pid, below=below)
+        everywhere = {"": below[""]} if below and "" in below else None
+        self._unified.attach(path, pid, below=everywhere, beside=beside)
+
+    def usage(self, path: str) -> Usage:
+        usage = super().usage(path)
+        other = self._unified.usage(path)
+        usage.memory = usage.memory or other.memory
+        usage.io = usage.io or other.io
+        usage.hugetlb = usage.hugetlb or other.hugetlb
+        usage.rdma = usage.rdma or other.rdma
+        return usage
+
+    def watch_oom(self, path: str) -> OomWatch:
+        return super().watch_oom(path) if "memory" in self._by_controller else self._unified.watch_oom(path)
 
     def clone_fd(self, path: str) -> int:
         return self._unified.clone_fd(path)

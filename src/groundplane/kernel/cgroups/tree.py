@@ -35,6 +35,9 @@ class Tree(Protocol):
 
     def write(self, path: str, text: str) -> None: ...
 
+    def give(self, path: str, uid: int, gid: int) -> None:
+        """Change the owner of a directory or file."""
+
     def kill(self, pid: int) -> None:
         """SIGKILL; not an error if it has ended."""
 
@@ -78,6 +81,12 @@ class HostTree:
 
     def write(self, path: str, text: str) -> None:
         write_text(path, text)
+
+    def give(self, path: str, uid: int, gid: int) -> None:
+        try:
+            os.chown(path, uid, gid)
+        except OSError as error:
+            raise KernelError.of("chown", error, path) from error
 
     def kill(self, pid: int) -> None:
         try:

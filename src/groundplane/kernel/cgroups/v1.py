@@ -5,15 +5,18 @@ from __future__ import annotations
 import errno
 import os
 
-from groundplane.kernel.cgroups.contract import UNLIMITED, Limits, Stats, View
+from groundplane.kernel.cgroups.contract import Limits, Stats, View
 from groundplane.kernel.cgroups.tree import HostTree, check_path, flat_keyed, processes_below, remove_tree
+from groundplane.kernel.cgroups.v1_limits import wanted
 from groundplane.kernel.errors import KernelError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
+    from groundplane.kernel.cgroups.oom import OomWatch
     from groundplane.kernel.cgroups.tree import Tree
+    from groundplane.kernel.cgroups.usage import Usage
 
 # memory.limit_in_bytes of an unlimited group: LONG_MAX rounded down to a page.
 _NO_LIMIT = 0x7FFFFFFFFFFF0000
@@ -80,144 +83,38 @@ class V1:
     def set(self, path: str, limits: Limits) -> list[str]:
         degraded = self._grant(path, limits)
         if limits.unified:
-            degraded.append("this host has no cgroup v2 controllers: linux.resources.unified is not set")
+            degraded.append("cannot use unified on cgroup v1")
         return degraded
 
     def _grant(self, path: str, limits: Limits, elsewhere: Collection[str] = ()) -> list[str]:
         """Grant what v1's controllers can, but for those `elsewhere`."""
         check_path(path)
         degraded: list[str] = []
-        for controller, what, apply in (
-            ("cpu", _wants_cpu(limits), self._set_cpu),
-            ("cpuset", bool(limits.cpuset_cpus or limits.cpuset_mems), self._set_cpuset),
-            ("memory", _wants_memory(limits), self._set_memory),
-            ("pids", limits.pids is not None, self._set_pids),
-            ("blkio", _wants_blkio(limits), self._set_blkio),
-            ("hugetlb", bool(limits.hugetlb), self._set_hugetlb),
-            ("net_cls", limits.net_classid is not None, self._set_net_cls),
-            ("net_prio", bool(limits.net_priorities), self._set_net_prio),
-            ("devices", limits.devices is not None, self._set_devices),
-        ):
-            if not what or controller in elsewhere:
+        for controller, apply in wanted(limits):
+            if controller in elsewhere:
                 continue
             if (hierarchy := self._by_controller.get(controller)) is not None:
-                apply(f"{hierarchy.root}/{path}", limits, degraded)
+                apply(self._tree, f"{hierarchy.root}/{path}", limits, degraded)
             elif controller == "devices":
                 raise KernelError("cgroup", errno.ENODEV, path, "the devices controller is not mounted on this host")
             else:
-                degraded.append(
-                    f"the cgroup controller {controller} is not mounted on this host: its limits are not set"
-                )
+                degraded.append(f"cannot set {controller} limit: the controller is not mounted on this host")
         return degraded
 
-    def _set_cpu(self, directory: str, limits: Limits, degraded: list[str]) -> None:
-        if limits.cpu_shares:
-            self._tree.write(f"{directory}/cpu.shares", str(limits.cpu_shares))
-        # The kernel refuses a quota that the present period cannot hold, and the other way round; as runc does, try the
-        # period first and once more behind the quota.
-        again = False
-        if limits.cpu_period:
-            try:
-                self._tree.write(f"{directory}/cpu.cfs_period_us", str(limits.cpu_period))
-            except KernelError as error:
-                if error.errno != errno.EINVAL or not limits.cpu_quota:
-                    raise
-                again = True
-        if limits.cpu_quota:
-            self._tree.write(f"{directory}/cpu.cfs_quota_us", str(limits.cpu_quota))
-        if again:
-            self._tree.write(f"{directory}/cpu.cfs_period_us", str(limits.cpu_period))
-        if limits.cpu_burst is not None:
-            self._tree.write(f"{directory}/cpu.cfs_burst_us", str(limits.cpu_burst))
-        if limits.cpu_rt_period:
-            self._tree.write(f"{directory}/cpu.rt_period_us", str(limits.cpu_rt_period))
-        if limits.cpu_rt_runtime:
-            self._tree.write(f"{directory}/cpu.rt_runtime_us", str(limits.cpu_rt_runtime))
-        if limits.cpu_idle is not None:
-            self._tree.write(f"{directory}/cpu.idle", str(limits.cpu_idle))
-
-    def _set_cpuset(self, directory: str, limits: Limits, degraded: list[str]) -> None:
-        if limits.cpuset_cpus:
-            self._tree.write(f"{directory}/cpuset.cpus", limits.cpuset_cpus)
-        if limits.cpuset_mems:
-            self._tree.write(f"{directory}/cpuset.mems", limits.cpuset_mems)
-
-    def _set_memory(self, directory: str, limits: Limits, degraded: list[str]) -> None:
-        memory, swap = limits.memory, limits.memory_swap
-        if memory == UNLIMITED and swap is None:
-            swap = UNLIMITED  # memory.limit_in_bytes may not exceed memory.memsw.limit_in_bytes
-        writes = [("memory.limit_in_bytes", memory), ("memory.memsw.limit_in_bytes", swap)]
-        if memory is not None and swap is not None and self._grows(directory, swap):
-            writes.reverse()  # the larger of the two first, whichever direction we go
-        for file, value in writes:
-            if value is None or value == 0:
-                continue
-            if "memsw" in file and not self._tree.exists(f"{directory}/{file}"):
-                degraded.append(
-                    "this kernel does not account swap (swapaccount=0): the limit of memory and swap is not set"
-                )
-                continue
-            try:
-                self._tree.write(f"{directory}/{file}", str(value))
-            except KernelError as error:
-                if error.errno != errno.EBUSY:
-                    raise
-                used = self._tree.read(f"{directory}/memory.usage_in_bytes").strip()
-                hint = f"unable to set memory limit to {value} (current usage: {used})"
-                raise KernelError("write", error.errno, f"{directory}/{file}", hint) from None
-        if limits.memory_reservation:
-            self._tree.write(f"{directory}/memory.soft_limit_in_bytes", str(limits.memory_reservation))
-        if limits.swappiness is not None:
-            self._tree.write(f"{directory}/memory.swappiness", str(limits.swappiness))
-        if limits.oom_kill_disable:
-            self._tree.write(f"{directory}/memory.oom_control", "1")
-
-    def _grows(self, directory: str, swap: int) -> bool:
-        file = f"{directory}/memory.memsw.limit_in_bytes"
-        return swap == UNLIMITED or (self._tree.exists(file) and int(self._tree.read(file)) < swap)
-
-    def _set_pids(self, directory: str, limits: Limits, degraded: list[str]) -> None:
-        # 0 is "no limit" to runc 1.1 and the specification before 1.3; -1 always was.
-        pids = limits.pids or 0
-        self._tree.write(f"{directory}/pids.max", str(pids) if pids > 0 else "max")
-
-    def _set_blkio(self, directory: str, limits: Limits, degraded: list[str]) -> None:
-        if limits.blkio_weight:
-            file = next(
-                (f for f in ("blkio.weight", "blkio.bfq.weight") if self._tree.exists(f"{directory}/{f}")), None
-            )
-            if file is None:
-                degraded.append("no I/O scheduler of this host has weights (blkio.weight): the I/O weight is not set")
-            else:
-                self._tree.write(f"{directory}/{file}", str(limits.blkio_weight))
-        if limits.blkio_leaf_weight:
-            degraded.append("this kernel has no blkio.leaf_weight (gone since Linux 5.0): it is not set")
-        for name, major, minor, rate in limits.blkio_throttle:
-            self._tree.write(f"{directory}/blkio.throttle.{name}_device", f"{major}:{minor} {rate}")
-
-    def _set_hugetlb(self, directory: str, limits: Limits, degraded: list[str]) -> None:
-        for size, limit in limits.hugetlb:
-            self._tree.write(f"{directory}/hugetlb.{size}.limit_in_bytes", str(limit))
-
-    def _set_net_cls(self, directory: str, limits: Limits, degraded: list[str]) -> None:
-        self._tree.write(f"{directory}/net_cls.classid", str(limits.net_classid))
-
-    def _set_net_prio(self, directory: str, limits: Limits, degraded: list[str]) -> None:
-        for interface, priority in limits.net_priorities:
-            self._tree.write(f"{directory}/net_prio.ifpriomap", f"{interface} {priority}")
-
-    def _set_devices(self, directory: str, limits: Limits, degraded: list[str]) -> None:
-        # Denying `a` empties the list of exceptions, so that the rules that follow are the whole truth.
-        # (cgroup-v1/devices.rst; EINVAL where the group has children.)
-        for rule in limits.devices or ():
-            everything = rule.kind == "a" and rule.major is None and rule.minor is None
-            text = "a" if everything else str(rule)
-            self._tree.write(f"{directory}/devices.{'allow' if rule.allow else 'deny'}", text)
-
-    def attach(self, path: str, pid: int) -> None:
+    def attach(self, path: str, pid: int, *, below: Mapping[str, str] | None = None, beside: int = 0) -> None:
         check_path(path)
+        for controller in below or ():
+            if controller and controller not in self._by_controller:
+                raise KernelError("attach", errno.EINVAL, path, f"unknown controller {controller}")
         for hierarchy in self._hierarchies:
-            self._tree.write(f"{hierarchy.root}/{path}/cgroup.procs", str(pid))
+            directory = f"{hierarchy.root}/{path}"
+            if below:
+                name = next((below[c] for c in ("", *hierarchy.controllers) if c in below), "")
+                directory += f"/{check_path(name)}" if name else ""
+            self._tree.write(f"{directory}/cgroup.procs", str(pid))
+
+    def delegate(self, path: str, uid: int, gid: int) -> None:
+        """Nothing: v1's controllers trust whoever may write (config-linux.md, "Cgroup ownership")."""
 
     def clone_fd(self, path: str) -> int:
         return -1
@@ -249,6 +146,19 @@ class V1:
             memory_limit=limit if limit and limit < _NO_LIMIT else None,
             pids=None if pids is None else int(pids),
         )
+
+    def usage(self, path: str) -> Usage:
+        from groundplane.kernel.cgroups.v1_usage import usage_of  # late: only `events` looks that closely
+
+        return usage_of(self._tree, {c: f"{h.root}/{check_path(path)}" for c, h in self._by_controller.items()})
+
+    def watch_oom(self, path: str) -> OomWatch:
+        from groundplane.kernel.cgroups.oom import V1Watch  # late, as above
+
+        hierarchy = self._by_controller.get("memory")
+        if hierarchy is None:
+            raise KernelError("cgroup", errno.ENODEV, path, "the memory controller is not mounted on this host")
+        return V1Watch(f"{hierarchy.root}/{check_path(path)}")
 
     def oom_count(self, path: str) -> int:
         check_path(path)
@@ -332,17 +242,3 @@ class V1:
                 options = ("none", *options)  # a hierarchy without controllers must say so to be mounted anew
             views.append(View(name, "cgroup", options, f"{hierarchy.root}/{path}", links))
         return views
-
-
-def _wants_cpu(limits: Limits) -> bool:
-    wanted = (limits.cpu_shares, limits.cpu_quota, limits.cpu_period, limits.cpu_rt_period, limits.cpu_rt_runtime)
-    return any(wanted) or limits.cpu_burst is not None or limits.cpu_idle is not None
-
-
-def _wants_memory(limits: Limits) -> bool:
-    sizes = (limits.memory, limits.memory_swap, limits.memory_reservation, limits.oom_kill_disable)
-    return any(sizes) or limits.swappiness is not None
-
-
-def _wants_blkio(limits: Limits) -> bool:
-    return bool(limits.blkio_weight or limits.blkio_leaf_weight or limits.blkio_throttle)

@@ -5,13 +5,21 @@ from __future__ import annotations
 import errno
 import os
 
-from groundplane.kernel.cgroups.contract import UNLIMITED, Limits, Stats, View
+from groundplane.kernel.cgroups.contract import Limits, Stats, View
 from groundplane.kernel.cgroups.tree import HostTree, check_path, flat_keyed, processes_below, remove_tree
+from groundplane.kernel.cgroups.v2_limits import grant
 from groundplane.kernel.errors import KernelError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from groundplane.kernel.cgroups.oom import OomWatch
     from groundplane.kernel.cgroups.tree import Tree
+    from groundplane.kernel.cgroups.usage import Usage
+
+# config-linux.md, "Cgroup ownership": where the kernel does not list them.
+_DELEGATED = ("cgroup.procs", "cgroup.subtree_control", "cgroup.threads")
 
 
 class V2:
@@ -63,32 +71,48 @@ class V2:
                     if refused.errno not in (errno.EINVAL, errno.EBUSY, errno.EOPNOTSUPP):
                         raise
 
+    def controllers(self) -> set[str]:
+        """The controllers of this tree, by version 1's names."""
+        available = set(self._tree.read(f"{self._root}/cgroup.controllers").split())
+        return {"blkio" if name == "io" else name for name in available}
+
     def exists(self, path: str) -> bool:
         return self._tree.exists(self._directory(path))
 
     def set(self, path: str, limits: Limits) -> list[str]:
         directory = self._directory(path)
         degraded: list[str] = []
-        for file, value in _files(limits, degraded):
-            if not self._tree.exists(f"{directory}/{file}"):
-                controller = file.partition(".")[0]
-                degraded.append(f"the cgroup controller {controller} has no {file} on this host: it is not set")
-                continue
-            self._tree.write(f"{directory}/{file}", value)
-        for name, major, minor, rate in limits.blkio_throttle:
-            self._tree.write(f"{directory}/io.max", f"{major}:{minor} {_IO_MAX[name]}={rate}")
+        grant(self._tree, directory, limits, degraded)
         if limits.devices is not None:
             from groundplane.kernel.cgroups.device_program import attach_rules  # late: v1 hosts never need it
 
             attach_rules(directory, limits.devices)
-        for file, value in (limits.unified or {}).items():
-            if "/" in file or not self._tree.exists(f"{directory}/{file}"):
-                raise KernelError("write", errno.ENOENT, f"{directory}/{file}", "no such file of this cgroup")
-            self._tree.write(f"{directory}/{file}", value)
         return degraded
 
-    def attach(self, path: str, pid: int) -> None:
-        self._tree.write(f"{self._directory(path)}/cgroup.procs", str(pid))
+    def attach(self, path: str, pid: int, *, below: Mapping[str, str] | None = None, beside: int = 0) -> None:
+        directory = self._directory(path)
+        for controller, name in (below or {}).items():
+            if controller:
+                raise KernelError("attach", errno.EINVAL, path, f"unknown controller {controller}")
+            directory += f"/{check_path(name)}"
+        try:
+            self._tree.write(f"{directory}/cgroup.procs", str(pid))
+        except KernelError as error:
+            # cgroup-v2.rst, "No Internal Process Constraint": an init that runs containers itself has moved below.
+            if error.errno != errno.EBUSY or not beside or below:
+                raise
+            self._tree.write(f"{self.paths_of(beside)['']}/cgroup.procs", str(pid))
+
+    def delegate(self, path: str, uid: int, gid: int) -> None:
+        """The directory and the files that the kernel names; nothing that grants, so its limits stay ours."""
+        directory = self._directory(path)
+        files: Sequence[str] = _DELEGATED
+        if self._tree.exists("/sys/kernel/cgroup/delegate"):  # Linux ≥ 4.15
+            files = self._tree.read("/sys/kernel/cgroup/delegate").split()
+        self._tree.give(directory, uid, gid)
+        for file in files:
+            if self._tree.exists(f"{directory}/{file}"):  # not all are there in every group (memory.oom.group …)
+                self._tree.give(f"{directory}/{file}", uid, gid)
 
     def clone_fd(self, path: str) -> int:
         directory = self._directory(path)
@@ -118,6 +142,16 @@ class V2:
             memory_limit=int(limit) if limit is not None and limit != "max" else None,
             pids=None if pids is None else int(pids),
         )
+
+    def usage(self, path: str) -> Usage:
+        from groundplane.kernel.cgroups.v2_usage import usage_of  # late: only `events` looks that closely
+
+        return usage_of(self._tree, self._directory(path))
+
+    def watch_oom(self, path: str) -> OomWatch:
+        from groundplane.kernel.cgroups.oom import V2Watch  # late, as above
+
+        return V2Watch(self._directory(path))
 
     def oom_count(self, path: str) -> int:
         return flat_keyed(self._value(path, "memory.events") or "").get("oom_kill", 0)
@@ -158,72 +192,3 @@ class V2:
 
     def views(self, path: str) -> list[View]:
         return [View("", "cgroup2", (), self._directory(path), ())]
-
-
-_IO_MAX = {"read_bps": "rbps", "write_bps": "wbps", "read_iops": "riops", "write_iops": "wiops"}
-
-
-def cpu_weight(shares: int) -> int:
-    """v1's 2..262144 on v2's 1..10000: runc's linear conversion, which podman and Kubernetes expect."""
-    return 1 + (min(max(shares, 2), 262144) - 2) * 9999 // 262142
-
-
-def io_weight(weight: int) -> int:
-    """v1's 10..1000 on v2's 1..10000, as runc converts."""
-    return 1 + (weight - 10) * 9999 // 990
-
-
-def _size(value: int) -> str:
-    return "max" if value == UNLIMITED else str(value)
-
-
-def _files(limits: Limits, degraded: list[str]) -> list[tuple[str, str]]:
-    """The files to write for `limits`, in order; a sentence in `degraded` for what v2 has no means for."""
-    files: list[tuple[str, str]] = []
-    if limits.cpu_shares:
-        files.append(("cpu.weight", str(cpu_weight(limits.cpu_shares))))
-    if limits.cpu_quota or limits.cpu_period:
-        quota = str(limits.cpu_quota) if limits.cpu_quota and limits.cpu_quota > 0 else "max"
-        files.append(("cpu.max", f"{quota} {limits.cpu_period or 100000}"))
-    if limits.cpu_burst is not None:
-        files.append(("cpu.max.burst", str(limits.cpu_burst)))
-    if limits.cpu_idle is not None:
-        files.append(("cpu.idle", str(limits.cpu_idle)))
-    if limits.cpuset_cpus:
-        files.append(("cpuset.cpus", limits.cpuset_cpus))
-    if limits.cpuset_mems:
-        files.append(("cpuset.mems", limits.cpuset_mems))
-    files += _memory_files(limits)
-    if limits.pids is not None:
-        files.append(("pids.max", str(limits.pids) if limits.pids > 0 else "max"))
-    if limits.blkio_weight:
-        files.append(("io.weight", str(io_weight(limits.blkio_weight))))
-    files += [(f"hugetlb.{size}.max", str(limit)) for size, limit in limits.hugetlb]
-    for what, wanted in (
-        ("real-time CPU budgets", limits.cpu_rt_period or limits.cpu_rt_runtime),
-        ("memory.swappiness", limits.swappiness is not None),
-        ("disabling the OOM killer", limits.oom_kill_disable),
-        ("network classes", limits.net_classid is not None or limits.net_priorities),
-        ("leaf weights", limits.blkio_leaf_weight),
-    ):
-        if wanted:
-            degraded.append(f"cgroup v2 has no {what}: not set")
-    return files
-
-
-def _memory_files(limits: Limits) -> list[tuple[str, str]]:
-    files: list[tuple[str, str]] = []
-    if limits.memory_swap:
-        # v1 counts memory and swap together, v2 swap alone.
-        swap = limits.memory_swap
-        if swap != UNLIMITED:
-            if not limits.memory or limits.memory == UNLIMITED or limits.memory > swap:
-                hint = "the limit of memory and swap must not be below that of memory"
-                raise KernelError("cgroup", errno.EINVAL, "memory.swap.max", hint)
-            swap -= limits.memory
-        files.append(("memory.swap.max", _size(swap)))
-    if limits.memory:
-        files.append(("memory.max", _size(limits.memory)))
-    if limits.memory_reservation:
-        files.append(("memory.low", _size(limits.memory_reservation)))
-    return files
