@@ -6,6 +6,8 @@ A driver's test module runs `CASES` against its own opener (`test_store_drivers.
 from __future__ import annotations
 
 import asyncio
+import os
+import tempfile
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -16,11 +18,13 @@ from groundplane.store.contract import (
     EventType,
     FutureRevision,
     KeyExists,
+    NoSuchLease,
     Store,
     StoreError,
     StoreUnavailable,
     Watch,
 )
+from groundplane.store.registry import open_store
 
 Case = Callable[[Store], Awaitable[None]]
 CASES: dict[str, Case] = {}
@@ -321,6 +325,154 @@ async def values_are_opaque_bytes(store: Store) -> None:
         await store.create(f"/v/{i}", value)
         entry = await store.get(f"/v/{i}")
         assert entry is not None and entry.value == value
+
+
+@case
+async def sync_gives_the_newest_revision_and_its_events(store: Store) -> None:
+    watch = store.watch("/", store.revision)
+    revision = await store.create("/a", b"1")
+    assert await store.sync() == revision
+    assert store.revision == revision
+    assert [e.revision for e in watch.pending()] == [revision]
+    watch.close()
+
+
+@case
+async def an_ended_lease_takes_its_keys_with_it(store: Store) -> None:
+    lease = await store.grant(1)
+    watch = store.watch("/l/", store.revision)
+    revisions = [await store.create(f"/l/{n}", b"%d" % n, lease=lease) for n in range(3)]
+    stays = await store.create("/l/stays", b"x")
+    assert [e.revision for e in watch.pending()] == [*revisions, stays]
+    gone: list[tuple[str, str, bytes]] = []
+    while len(gone) < 3:
+        gone += await soon(watch)
+    assert sorted(gone) == [("delete", f"/l/{n}", b"%d" % n) for n in range(3)]
+    assert [e.key for e in (await store.list("/l/")).entries] == ["/l/stays"]
+    assert store.revision == stays + 3
+    await no_such_lease(store, lease)
+    watch.close()
+
+
+async def no_such_lease(store: Store, lease: int) -> None:
+    before = store.revision
+    here = await store.create("/here", b"")
+    for attempt in (
+        store.keep_alive(lease),
+        store.revoke(lease),
+        store.create("/other", b"", lease=lease),
+        store.update("/here", b"", here, lease=lease),
+    ):
+        with pytest.raises(NoSuchLease):
+            await attempt
+    await store.delete("/here", here)
+    assert store.revision == before + 2
+
+
+@case
+async def a_revoked_lease_takes_its_keys_with_it(store: Store) -> None:
+    lease, other = await store.grant(600), await store.grant(600)
+    assert lease != other and lease > 0
+    created = await store.create("/a", b"1", lease=lease)
+    changed = await store.update("/a", b"2", created, lease=lease)
+    kept = await store.create("/b", b"3", lease=other)
+    watch = store.watch("/", kept)
+    await store.keep_alive(lease)
+    await store.revoke(lease)
+    [event] = watch.pending()
+    assert (event.type, event.key, event.value, event.revision) == (EventType.DELETE, "/a", b"2", kept + 1)
+    assert event.previous is not None and (event.previous.created, event.previous.revision) == (created, changed)
+    assert await store.get("/a") is None and await store.get("/b") is not None
+    await no_such_lease(store, lease)
+    await store.create("/a", b"4", lease=other)
+    watch.close()
+
+
+@case
+async def a_key_leaves_its_lease_when_it_is_written_or_deleted(store: Store) -> None:
+    first, second = await store.grant(600), await store.grant(600)
+    freed = await store.create("/freed", b"1", lease=first)
+    await store.update("/freed", b"2", freed)
+    moved = await store.create("/moved", b"1", lease=first)
+    await store.update("/moved", b"2", moved, lease=second)
+    again = await store.create("/again", b"1", lease=first)
+    await store.delete("/again", again)
+    await store.create("/again", b"2")
+    await store.create("/bound", b"1", lease=first)
+    await store.revoke(first)
+    assert [e.key for e in (await store.list("/")).entries] == ["/again", "/freed", "/moved"]
+    await store.revoke(second)
+    assert [e.key for e in (await store.list("/")).entries] == ["/again", "/freed"]
+
+
+@case
+async def a_lease_that_never_was_is_refused(store: Store) -> None:
+    await no_such_lease(store, 123456789)
+
+
+@case
+async def a_lease_ends_while_its_keys_are_written(store: Store) -> None:
+    """Whatever is answered before the end is deleted by it, whatever comes after is refused: nothing hangs on."""
+    lease = await store.grant(600)
+    writes = [store.create(f"/l/{n}", b"", lease=lease) for n in range(50)]
+    answers = await asyncio.gather(*writes[:25], store.revoke(lease), *writes[25:], return_exceptions=True)
+    assert all(isinstance(a, int | NoSuchLease | None) for a in answers)
+    assert await store.count("/l/") == 0
+
+
+@case
+async def status_tells_what_is_stored(store: Store) -> None:
+    first = await store.create("/a", b"1")
+    second = await store.create("/b", b"1")
+    await store.delete("/a", first)
+    status = await store.status()
+    assert (status.keys, status.revision, status.alarms) == (1, second + 1, ())
+    assert status.driver and status.size >= 0
+    await store.compact(second)
+    assert (await store.status()).oldest == second
+
+
+@case
+async def a_sound_store_passes_its_check(store: Store) -> None:
+    assert await store.check() == []
+    revision = await store.create("/a", b"1")
+    for n in range(20):
+        revision = await store.update("/a", b"%d" % n, revision)
+        await store.create(f"/b/{n}", b"x", lease=await store.grant(60))
+    await store.delete("/a", revision)
+    await store.compact(revision - 5)
+    await store.create("/a", b"2")
+    assert await store.check() == []
+
+
+@case
+async def a_backup_is_a_store_as_of_one_moment(store: Store) -> None:
+    lease = await store.grant(600)
+    created = await store.create("/a", b"1")
+    changed = await store.update("/a", b"2", created)
+    gone = await store.create("/gone", b"x")
+    await store.delete("/gone", gone)
+    leased = await store.create("/leased", b"l", lease=lease)
+    with tempfile.TemporaryDirectory(prefix="ground-test-") as directory:
+        path = f"{directory}/backup"
+        moment, *_ = await asyncio.gather(store.backup(path), *(store.create(f"/k/{n:03}", b"x") for n in range(100)))
+        assert os.listdir(directory) == ["backup"] and os.stat(path).st_mode & 0o7777 == 0o600
+        then = (await store.list("", revision=moment)).entries
+        with pytest.raises(StoreError, match="exists"):
+            await store.backup(path)
+        with pytest.raises(StoreUnavailable):
+            await store.backup(f"{directory}/missing/backup")
+        assert os.listdir(directory) == ["backup"]
+        copy = await open_store(f"sqlite:{path}")
+        try:
+            assert copy.revision == moment >= leased
+            assert (await copy.list("")).entries == then
+            assert await copy.check() == []
+            entry = await copy.get("/a")
+            assert entry is not None and (entry.created, entry.revision) == (created, changed)
+            assert await copy.create("/more", b"") == moment + 1
+        finally:
+            await copy.close()
 
 
 @case

@@ -28,6 +28,8 @@ class StoreModel:
     states: list[dict[str, Item]] = field(default_factory=lambda: [{}])
     changes: list[Change] = field(default_factory=list)
     oldest: int = 0
+    leases: dict[int, float] = field(default_factory=dict)  # number: seconds
+    held: dict[str, int] = field(default_factory=dict)  # key: the lease it hangs on
 
     @property
     def revision(self) -> int:
@@ -37,15 +39,30 @@ class StoreModel:
     def now(self) -> dict[str, Item]:
         return self.states[-1]
 
-    def create(self, key: str, value: bytes) -> int | str:
+    def create(self, key: str, value: bytes, lease: int = 0) -> int | str:
         """The new revision, or the name of the error."""
-        return "KeyExists" if key in self.now else self._put("create", key, value)
+        if key in self.now:
+            return "KeyExists"
+        return self._put("create", key, value, lease)
 
-    def update(self, key: str, value: bytes, expected: int) -> int | str:
-        return self._put("update", key, value) if self._is(key, expected) else "Conflict"
+    def update(self, key: str, value: bytes, expected: int, lease: int = 0) -> int | str:
+        if not self._is(key, expected):
+            return "Conflict"
+        return self._put("update", key, value, lease)
 
     def delete(self, key: str, expected: int) -> int | str:
         return self._put("delete", key, self.now[key].value) if self._is(key, expected) else "Conflict"
+
+    def grant(self, number: int, seconds: float) -> None:
+        self.leases[number] = seconds
+
+    def end(self, number: int) -> str | None:
+        """A lease is revoked, or its time has run out."""
+        if self.leases.pop(number, None) is None:
+            return "NoSuchLease"
+        for key in sorted(k for k, held in self.held.items() if held == number):
+            self._put("delete", key, self.now[key].value)
+        return None
 
     def compact(self, revision: int) -> str | None:
         if revision > self.revision:
@@ -69,7 +86,12 @@ class StoreModel:
     def _is(self, key: str, expected: int) -> bool:
         return key in self.now and self.now[key].revision == expected
 
-    def _put(self, kind: str, key: str, value: bytes) -> int:
+    def _put(self, kind: str, key: str, value: bytes, lease: int = 0) -> int | str:
+        if lease and lease not in self.leases:
+            return "NoSuchLease"
+        self.held.pop(key, None)
+        if lease:
+            self.held[key] = lease
         revision, previous = self.revision + 1, self.now.get(key)
         state = dict(self.now)
         if kind == "delete":

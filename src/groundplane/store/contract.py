@@ -33,6 +33,7 @@ A driver is one file under `drivers/`, named in `registry.py`, and passes `tests
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -239,7 +240,7 @@ class Store(Protocol):
         """What is stored and what is in the way. Raises StoreUnavailable."""
         ...
 
-    async def check(self) -> list[str]:
+    async def check(self) -> Sequence[str]:
         """Read all that is stored and compare it with what must hold; a sentence for each fault found, or none."""
         ...
 

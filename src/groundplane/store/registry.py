@@ -14,7 +14,7 @@ async def open_store(url: str, *, keep: Retention | None = None, clock: Clock | 
     if scheme == "memory":
         from groundplane.store.drivers.memory import MemoryStore  # late: each driver only where it is used
 
-        return MemoryStore((keep or Retention()).revisions)
+        return MemoryStore((keep or Retention()).revisions, clock)
     if scheme == "sqlite" and rest:
         from groundplane.store.drivers.sqlite.store import SqliteStore
 

@@ -139,6 +139,23 @@ class View:
         backlog = [e for e in self.recent.after(after) if e.key.startswith(prefix)]
         return self.watchers.add(prefix, after, backlog)
 
+    def problems(self) -> list[str]:
+        """What does not agree with itself: keys against entries, the recent events against what they led to."""
+        found = []
+        if list(self._keys.range("", prefix_end(""))) != sorted(self.entries):
+            found.append("the keys in order are not the keys of the entries")
+        events = self.recent.after(self.recent.floor)
+        if [e.revision for e in events] != list(range(self.recent.floor + 1, self.revision + 1)):
+            found.append("the recent changes have gaps")
+        for event in {e.key: e for e in events}.values():  # the last one of each key
+            entry = self.entries.get(event.key)
+            if event.type is EventType.DELETE:
+                if entry is not None:
+                    found.append(f"key {event.key} was deleted at revision {event.revision} and is there")
+            elif entry is None or (entry.value, entry.revision) != (event.value, event.revision):
+                found.append(f"key {event.key} is not as revision {event.revision} left it")
+        return found
+
 
 def cut(entries: list[Entry], limit: int, revision: int) -> Page:
     """The first `limit` (0: all) of sorted entries as a page."""

@@ -1,12 +1,14 @@
 """The file: one table of changes, one row a revision, and what can be asked of it.
 
-    log(revision, key, created, previous, deleted, value)        PRIMARY KEY (revision), INDEX (key, revision)
-    meta(name, value)                                            `compacted`: what was forgotten, as a revision
+    log(revision, key, created, previous, deleted, value, lease)   PRIMARY KEY (revision), INDEX (key, revision)
+    lease(number, seconds, left)                                   numbers are never given twice
+    meta(name, value)                                              `compacted`: what was forgotten, as a revision
 
 `created` is the revision that created the key; `previous` is the revision that this row replaced, 0 for a creation. A
-deletion has no value: the last one is in the row that it replaced. There is no second table for the current state: the
-index finds the newest row of each key, and while the store runs the newest state is in memory anyway; a second table
-would double what each commit writes.
+deletion has no value: the last one is in the row that it replaced. `lease` is the one that the key was written with, 0
+for none; `left` is how much of a lease's time was left when somebody last wrote it down. There is no second table for
+the current state: the index finds the newest row of each key, and while the store runs the newest state is in memory
+anyway; a second table would double what each commit writes.
 
 Connections of this file run in the thread that made them; each reading is one transaction, so that a compaction in the
 middle is either seen as a whole or not at all.
@@ -23,15 +25,19 @@ from contextlib import contextmanager
 from groundplane.store.contract import Compacted, Entry, Event, EventType, Page, StoreUnavailable
 from groundplane.store.keys import prefix_end
 
-FORMAT = 1  # PRAGMA user_version of what is written here
+FORMAT = 2  # PRAGMA user_version of what is written here; 1 had no leases
+APPLICATION = 0x67726E64  # PRAGMA application_id, "grnd": says whose file this is
 
-_SCHEMA = """
+_LEASES = "CREATE TABLE lease(number INTEGER PRIMARY KEY AUTOINCREMENT, seconds REAL NOT NULL, left REAL NOT NULL);"
+_SCHEMA = f"""
 CREATE TABLE log(revision INTEGER PRIMARY KEY, key TEXT NOT NULL, created INTEGER NOT NULL, previous INTEGER NOT NULL,
-                 deleted INTEGER NOT NULL, value BLOB);
+                 deleted INTEGER NOT NULL, value BLOB, lease INTEGER NOT NULL DEFAULT 0);
 CREATE INDEX log_key ON log(key, revision);
 CREATE TABLE meta(name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 INSERT INTO meta VALUES('compacted', 0);
+{_LEASES}
 """
+_FROM_1 = f"ALTER TABLE log ADD COLUMN lease INTEGER NOT NULL DEFAULT 0; {_LEASES}"
 
 # The newest row of each key in a range as of a revision: the index alone gives the inner query.
 _AS_OF = """FROM (SELECT max(revision) AS r FROM log WHERE key >= ? AND key < ? AND revision <= ? GROUP BY key) AS n
@@ -92,12 +98,36 @@ def _prepare(db: sqlite3.Connection, path: str) -> None:
     db.execute("PRAGMA synchronous = FULL")  # fsync of the WAL at each commit: answered means durable
     db.execute("PRAGMA wal_autocheckpoint = 4000")  # 16 MB, because each checkpoint stalls the commit that meets it
     db.execute("PRAGMA journal_size_limit = 67108864")
-    [found] = db.execute("PRAGMA user_version").fetchone()
-    if found == 0:
-        db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT;")
-    elif found != FORMAT:
-        told = f"store: {path} has format {found} and this version reads {FORMAT}; use the version that wrote it"
-        raise StoreUnavailable(told)
+    match _format(db):
+        case 0:
+            _become(db, _SCHEMA)
+        case 1:
+            _become(db, _FROM_1)
+        case 2:
+            pass
+        case found:
+            told = f"store: {path} has format {found} and this version reads {FORMAT}; use the version that wrote it"
+            raise StoreUnavailable(told)
+
+
+def _format(db: sqlite3.Connection) -> int:
+    """0 for a file that is nobody's yet. Raises sqlite3.DatabaseError where it is somebody else's."""
+    [[version]] = db.execute("PRAGMA user_version").fetchall()
+    [[application]] = db.execute("PRAGMA application_id").fetchall()
+    tables = {name for [name] in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    ours = {"log", "meta"} <= tables and (application == APPLICATION or (application, version) == (0, 1))
+    if not ours and (tables or version or application):
+        raise sqlite3.DatabaseError("it is an SQLite database of some other program")
+    return int(version)
+
+
+def _become(db: sqlite3.Connection, statements: str) -> None:
+    told = f"PRAGMA user_version = {FORMAT}; PRAGMA application_id = {APPLICATION};"
+    try:
+        db.executescript(f"BEGIN IMMEDIATE; {statements} {told} COMMIT;")
+    except BaseException:
+        rollback(db)
+        raise
 
 
 def compacted(db: sqlite3.Connection) -> int:
@@ -111,13 +141,18 @@ def newest(db: sqlite3.Connection) -> int:
     return max(int(last or 0), compacted(db))
 
 
-def living(db: sqlite3.Connection) -> list[Entry]:
-    """Every living key's newest entry."""
+def living(db: sqlite3.Connection) -> tuple[list[Entry], dict[str, int]]:
+    """Every living key's newest entry, and the leases of those that have one."""
     rows = db.execute(
-        "SELECT key, value, created, revision FROM log WHERE NOT deleted"
+        "SELECT key, value, created, revision, lease FROM log WHERE NOT deleted"
         " AND revision IN (SELECT max(revision) FROM log GROUP BY key)"
     )
-    return [Entry(*row) for row in rows]
+    entries, leased = [], {}
+    for key, value, created, revision, lease in rows:
+        entries.append(Entry(key, value, created, revision))
+        if lease:
+            leased[key] = lease
+    return entries, leased
 
 
 def events(db: sqlite3.Connection, prefix: str, after: int, up_to: int) -> list[Event]:
@@ -150,6 +185,11 @@ def get(db: sqlite3.Connection, key: str, revision: int) -> Entry | None:
     return None if row is None or row[0] else Entry(*row[1:])
 
 
+def state(db: sqlite3.Connection, start: str, end: str, revision: int) -> Iterator[tuple[str, bytes, int, int]]:
+    """Key, value, created, revision of what lived in a range of keys as of `revision`; within the caller's moment."""
+    return db.execute(f"SELECT l.key, l.value, l.created, l.revision {_AS_OF}", (start, end, revision))
+
+
 def page(db: sqlite3.Connection, prefix: str, start: str, limit: int, revision: int) -> Page:
     """As of `revision`. Raises Compacted."""
     bounds = (max(prefix, start), prefix_end(prefix), revision)
@@ -165,8 +205,8 @@ def page(db: sqlite3.Connection, prefix: str, start: str, limit: int, revision: 
     return Page([Entry(*row) for row in rows], revision, remaining > 0, remaining)
 
 
-def insert(db: sqlite3.Connection, rows: Sequence[Event]) -> None:
-    """Append changes and make them durable, all or none. Raises sqlite3.Error."""
+def insert(db: sqlite3.Connection, rows: Sequence[tuple[Event, int]]) -> None:
+    """Append changes, each with its lease or 0, and make them durable, all or none. Raises sqlite3.Error."""
     db.execute("BEGIN IMMEDIATE")
     try:
         done = 0
@@ -174,8 +214,8 @@ def insert(db: sqlite3.Connection, rows: Sequence[Event]) -> None:
             # Few long statements instead of many short ones, because sqlite3 gives up the interpreter lock around
             # each step and must win it back from a busy event loop; powers of two, so that few are ever compiled.
             size = min(1 << (len(rows) - done).bit_length() - 1, 256)
-            values = [cell for event in rows[done : done + size] for cell in _row(event)]
-            db.execute(f"INSERT INTO log VALUES {','.join(['(?,?,?,?,?,?)'] * size)}", values)
+            values = [cell for event, lease in rows[done : done + size] for cell in _row(event, lease)]
+            db.execute(f"INSERT INTO log VALUES {','.join(['(?,?,?,?,?,?,?)'] * size)}", values)
             done += size
         db.execute("COMMIT")
     except BaseException:
@@ -183,13 +223,55 @@ def insert(db: sqlite3.Connection, rows: Sequence[Event]) -> None:
         raise
 
 
-def _row(event: Event) -> tuple[int, str, int, int, int, bytes | None]:
+def fill(
+    db: sqlite3.Connection, entries: Sequence[Entry], revision: int, held: Sequence[tuple[float, float, Sequence[str]]]
+) -> None:
+    """Make an empty file the state as of `revision` with no history; `held` are leases: seconds, left, keys."""
+    _become(db, _SCHEMA)
+    db.execute("BEGIN")
+    of: dict[str, int] = {}
+    for seconds, left, keys in held:
+        number = db.execute("INSERT INTO lease(seconds, left) VALUES(?, ?)", (seconds, left)).lastrowid or 0
+        of.update(dict.fromkeys(keys, number))
+    rows = ((e.revision, e.key, e.created, e.value, of.get(e.key, 0)) for e in entries)
+    # Where the writing before was is forgotten with the history: a row that replaced something says so by `created`.
+    db.executemany("INSERT INTO log SELECT ?1, ?2, ?3, iif(?1 = ?3, 0, ?3), 0, ?4, ?5", rows)
+    db.execute("UPDATE meta SET value = ?", (revision,))
+    db.execute("COMMIT")
+
+
+def _row(event: Event, lease: int) -> tuple[int, str, int, int, int, bytes | None, int]:
     previous = event.previous
     if previous is None:
-        return (event.revision, event.key, event.revision, 0, 0, event.value)
+        return (event.revision, event.key, event.revision, 0, 0, event.value, lease)
     if event.type is EventType.DELETE:
-        return (event.revision, event.key, previous.created, previous.revision, 1, None)
-    return (event.revision, event.key, previous.created, previous.revision, 0, event.value)
+        return (event.revision, event.key, previous.created, previous.revision, 1, None, 0)
+    return (event.revision, event.key, previous.created, previous.revision, 0, event.value, lease)
+
+
+def leases(db: sqlite3.Connection) -> list[tuple[int, float, float]]:
+    """Number, seconds, seconds left of each."""
+    return db.execute("SELECT number, seconds, left FROM lease").fetchall()
+
+
+def grant(db: sqlite3.Connection, seconds: float) -> int:
+    """A new lease's number."""
+    return int(db.execute("INSERT INTO lease(seconds, left) VALUES(?, ?)", (seconds, seconds)).lastrowid or 0)
+
+
+def save_left(db: sqlite3.Connection, left: Sequence[tuple[float, int]]) -> None:
+    """Write down how much time is left of leases: pairs of seconds and number."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        db.executemany("UPDATE lease SET left = ? WHERE number = ?", left)
+        db.execute("COMMIT")
+    except BaseException:
+        rollback(db)
+        raise
+
+
+def drop_lease(db: sqlite3.Connection, number: int) -> None:
+    db.execute("DELETE FROM lease WHERE number = ?", (number,))
 
 
 def rollback(db: sqlite3.Connection) -> None:

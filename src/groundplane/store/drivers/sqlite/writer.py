@@ -33,6 +33,7 @@ class Write(Protocol):
     """A queued write, as far as the thread looks at it."""
 
     event: Event
+    lease: int
 
 
 W = TypeVar("W", bound=Write)
@@ -80,7 +81,7 @@ class Writer(Generic[W]):
                     if isinstance(item, _Job):
                         self._tell(item.resolve, item.work(db))
                     elif item[0] > self._void:
-                        log.insert(db, [w.event for w in batch])
+                        log.insert(db, [(w.event, w.lease) for w in batch])
                         self._tell(self._committed, batch)
             except StoreUnavailable as error:
                 self._refuse(item, error)
