@@ -34,6 +34,7 @@ def findings() -> Iterator[Finding]:
     """One by one, since some take milliseconds."""
     yield works("Linux", platform.release())
     yield _namespaces()
+    yield _root_directory()
     yield _tried("overlay file system", _try_overlay, "enable CONFIG_OVERLAY_FS, or `modprobe overlay`")
     yield _tried("openat2", _try_openat2, "use Linux 5.6 or newer, or a sandbox that lets it through")
     yield _pidfd()
@@ -82,6 +83,16 @@ def _namespaces() -> Finding:
     if refused:
         return degraded("namespaces", f"{had}; no {', '.join(refused)}: containers that ask for these are refused")
     return works("namespaces", had)
+
+
+def _root_directory() -> Finding:
+    """pivot_root(2) and a change of the root's propagation need `/` to be a mount point, which a chroot's is not."""
+    with open("/proc/self/mountinfo") as table:
+        points = {line.split(" ", 5)[4] for line in table}
+    if "/" not in points:
+        why = "/ is no mount point (a chroot?): containers cannot get a root of their own"
+        return missing("root directory", why, "enter this root with pivot_root(2), not with chroot(2)")
+    return works("root directory")
 
 
 def _try_overlay() -> None:
