@@ -40,8 +40,21 @@ def _program(name: str) -> Callable[[], str | None]:
     return lambda: None if shutil.which(name) else f"the program {name} is not installed"
 
 
-# Clients that no registry serves: a fresh machine cannot install them, so their lack is never a failure.
-_OPTIONAL = {"kubectl", "docker-cli"}
+def _pure_v2() -> str | None:
+    from groundplane.kernel.cgroups import registry  # late: the probe of one mark
+
+    layout = registry.detect().layout
+    return None if layout == "v2" else f"control groups are {layout} here; tests/guest runs this on a pure v2 host"
+
+
+def _guest_kernel() -> str | None:
+    from tests.guest import kernel  # late: the probe of one mark
+
+    return None if kernel.find() else f"there is no kernel for the guest in {kernel.directory()} ({kernel.PREPARE})"
+
+
+# Clients that no registry serves, and a layout that no command gives a host: their lack is never a failure.
+_OPTIONAL = {"kubectl", "docker-cli", "pure-v2"}
 
 _PROBES: dict[str, Callable[[], str | None]] = {
     "root": _root,
@@ -58,6 +71,9 @@ _PROBES: dict[str, Callable[[], str | None]] = {
     "crun": _program("crun"),
     "busybox": _program("busybox"),
     "strace": _program("strace"),
+    "pure-v2": _pure_v2,
+    "qemu": _program("qemu-system-x86_64"),
+    "guest-kernel": _guest_kernel,
 }
 _known: dict[str, str | None] = {}
 
