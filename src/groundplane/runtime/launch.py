@@ -26,17 +26,17 @@ from groundplane.kernel.cgroups import registry
 from groundplane.oci.runtime import read_config, read_process
 from groundplane.runtime.hooks import HookError, run_all, state_document
 from groundplane.runtime.plan import NO_PROCESS, Host, Plan, plan_container, plan_exec
-from groundplane.runtime.resources import limits_of
+from groundplane.runtime.resources import cgroup_owner, limits_of, notices_of
 from groundplane.runtime.seccomp import compiled
 from groundplane.runtime.stages import outside
 from groundplane.runtime.stages.outside import LaunchError
 from groundplane.runtime.talk import Gone, Talk
 from groundplane.runtime.validate import validate, validate_process
-from groundplane.runtime.wording import words
+from groundplane.runtime.wording import cgroup_words, words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from groundplane.kernel.cgroups.contract import Groups
@@ -129,6 +129,7 @@ def create(
     keyring: bool = True,
     gate: tuple[int, int] | None = None,
     seccomp_cache: str = "",
+    lenient: bool = False,
 ) -> Created:
     """Make the container that the OCI document `config` describes, up to the point before its program runs.
 
@@ -138,7 +139,8 @@ def create(
     limits of `linux.resources` (its parents too); empty: the caller's own cgroups. It may exist already if it has no
     process in it. `keep_fds` become the container's descriptors 3, 4, … in this order; nothing else is inherited.
     `keyring` gives it a session keyring of its own. `gate` are descriptors to read `start` from and to answer on, for
-    a caller that ends before. `seccomp_cache` is a directory, private to root, for compiled profiles.
+    a caller that ends before. `seccomp_cache` is a directory, private to root, for compiled profiles. `lenient` makes
+    a warning of a limit that this host has no means for, as Docker does, where it otherwise is an error, as with runc.
 
     Hooks prestart, createRuntime and createContainer have run when it returns. Raises LaunchError; the process, its
     mounts and the cgroup are then gone.
@@ -167,7 +169,7 @@ def create(
         raise LaunchError(f"container's cgroup is not empty: {cgroup} has processes in it")
     descriptors = outside.Descriptors(stdio, keep_fds, gate=Talk(*gate) if gate else None)
     try:
-        return _create(document, plan, groups, descriptors, bundle=bundle, id=id, cgroup=cgroup)
+        return _create(document, plan, groups, descriptors, bundle=bundle, id=id, cgroup=cgroup, lenient=lenient)
     except BaseException as error:
         starved = isinstance(error, outside.Lost) and cgroup and groups.oom_count(cgroup)
         if cgroup:
@@ -193,11 +195,12 @@ def _create(
     bundle: str,
     id: str,
     cgroup: str,
+    lenient: bool,
 ) -> Created:
     warnings = plan.warnings
     cgroup_fd = -1
     if cgroup and groups.layout == "v2":
-        warnings += _make_cgroup(groups, cgroup, config)
+        warnings += _make_cgroup(groups, cgroup, config, lenient=lenient)
         cgroup_fd = groups.clone_fd(cgroup)  # it is born there, which costs nothing
     try:
         child = outside.clone(plan, descriptors, _time_offsets(config), cgroup_fd)
@@ -208,7 +211,7 @@ def _create(
         if plan.clone_flags & CLONE_NEWUSER:
             outside.map_ids(child, config.linux.uid_mappings, config.linux.gid_mappings)
         if cgroup and cgroup_fd < 0:
-            warnings += _make_cgroup(groups, cgroup, config)  # while it mounts its root
+            warnings += _make_cgroup(groups, cgroup, config, lenient=lenient)  # while it mounts its root
             outside.attach(child, groups, cgroup)
         else:
             outside.attach(child, groups, "")
@@ -219,9 +222,23 @@ def _create(
     return Created(child, warnings + child.warnings)
 
 
-def _make_cgroup(groups: Groups, cgroup: str, config: Config) -> list[str]:
-    groups.create(cgroup)
-    return groups.set(cgroup, limits_of(config.linux.resources))
+def _make_cgroup(groups: Groups, cgroup: str, config: Config, *, lenient: bool) -> list[str]:
+    """Make it with its limits; sentences about what could not be granted. Raises LaunchError, in runc's words."""
+    try:
+        groups.create(cgroup)
+    except GroundError as error:
+        raise LaunchError(f"unable to apply cgroup configuration: {words(error)}") from error
+    resources = config.linux.resources
+    try:
+        degraded = groups.set(cgroup, limits_of(resources))
+        if degraded and not lenient:
+            raise LaunchError(degraded[0])
+        if (owner := cgroup_owner(config)) is not None:
+            groups.delegate(cgroup, owner)
+    except GroundError as error:
+        problem = "error during container init: error setting cgroup config for procHooks process"
+        raise LaunchError(f"{problem}: {cgroup_words(error)}") from error
+    return degraded + notices_of(resources)
 
 
 def _root(bundle: str, path: str) -> str:
@@ -251,12 +268,14 @@ def exec_process(
     seccomp: dict[str, Any] | None = None,
     keep_fds: Sequence[int] = (),
     seccomp_cache: str = "",
+    below: Mapping[str, str] | None = None,
 ) -> Created:
     """Make a process beside the container's init `pid`, in all its namespaces, up to the point before its program runs.
 
     `process` is an OCI `process` object (user, capabilities, rlimits, … are its own); `seccomp` is the container's
-    `linux.seccomp`. `cgroup` is the container's, as given to `create`; empty: the caller's own cgroups. The rest is as
-    in `create`. Raises LaunchError.
+    `linux.seccomp`. `cgroup` is the container's, as given to `create`; empty: the caller's own cgroups; `below`
+    names groups below it to use instead, by controller (`Groups.attach`). The rest is as in `create`. Raises
+    LaunchError.
     """
     pidfd = -1
     try:
@@ -277,7 +296,7 @@ def exec_process(
         plan.parent_namespaces = parent
         child = outside.clone(plan, outside.Descriptors(stdio, keep_fds, descriptors))
         try:
-            outside.attach(child, groups, cgroup)
+            outside.attach(child, groups, cgroup, below=below, beside=pid)
             outside.await_ready(child, document, None, "", "")
         except BaseException:
             child.end()

@@ -7,6 +7,7 @@ from groundplane.kernel.cgroups.contract import DeviceRule, Limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from groundplane.oci.runtime import Config
     from groundplane.oci.runtime_resources import BlockIo, Cpu, Memory, Resources
 
 _MINUS_ONE = 2**64 - 1  # what Docker's -1, "not given", becomes on its way
@@ -65,6 +66,24 @@ def notices_of(resources: Resources | None) -> list[str]:
     if memory is not None and (memory.kernel or memory.kernel_tcp):
         return ["Kernel memory settings are ignored and will be removed"]  # Linux ≥ 5.16 has none
     return []
+
+
+def cgroup_owner(config: Config) -> int | None:
+    """Which user of the host shall own the container's cgroup; None where it stays ours.
+
+    config-linux.md, "Cgroup ownership": only with a cgroup namespace of its own and a writable mount of the hierarchy,
+    because only then the container can use it, and see nothing else.
+    """
+    if config.process is None or not any(n.type == "cgroup" and not n.path for n in config.linux.namespaces):
+        return None
+    mounts = [m for m in config.mounts if m.destination == "/sys/fs/cgroup" and m.type in ("cgroup", "cgroup2")]
+    if not mounts or "ro" in mounts[-1].options:
+        return None
+    uid = config.process.user.uid
+    if not any(n.type == "user" for n in config.linux.namespaces):
+        return uid
+    mapped = (m for m in config.linux.uid_mappings if m.container_id <= uid < m.container_id + m.size)
+    return next((m.host_id + uid - m.container_id for m in mapped), None)
 
 
 def _set_memory(limits: Limits, memory: Memory) -> None:

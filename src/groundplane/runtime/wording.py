@@ -18,6 +18,16 @@ def words(error: Exception) -> str:
     return str(error)
 
 
+def cgroup_words(error: Exception) -> str:
+    """As runc's cgroup library says it: `failed to write "10": write FILE: invalid argument`."""
+    if not isinstance(error, KernelError):
+        return str(error)
+    if error.call == "write" and error.hint.startswith("value "):
+        value = error.hint.removeprefix("value ")[1:-1]
+        return f'failed to write "{value}": write {error.object}: {strerror(error.errno)}'
+    return error.hint or words(error)
+
+
 def strerror(number: int) -> str:
     """An errno as Go spells it: lower case."""
     return os.strerror(number).lower()

@@ -235,7 +235,7 @@ class Groups(Protocol):
         controllers on to groups below (v2: EBUSY), the process goes where that one is.
         """
 
-    def delegate(self, path: str, uid: int, gid: int) -> None:
+    def delegate(self, path: str, uid: int) -> None:
         """Give the group to a user, so that its own manager can make groups below (cgroups(7), "Delegation").
 
         Only where that is safe: nothing happens on version 1.

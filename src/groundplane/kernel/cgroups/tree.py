@@ -35,8 +35,8 @@ class Tree(Protocol):
 
     def write(self, path: str, text: str) -> None: ...
 
-    def give(self, path: str, uid: int, gid: int) -> None:
-        """Change the owner of a directory or file."""
+    def give(self, path: str, uid: int) -> None:
+        """Change the owner of a directory or file; its group stays."""
 
     def kill(self, pid: int) -> None:
         """SIGKILL; not an error if it has ended."""
@@ -82,9 +82,9 @@ class HostTree:
     def write(self, path: str, text: str) -> None:
         write_text(path, text)
 
-    def give(self, path: str, uid: int, gid: int) -> None:
+    def give(self, path: str, uid: int) -> None:
         try:
-            os.chown(path, uid, gid)
+            os.chown(path, uid, -1)
         except OSError as error:
             raise KernelError.of("chown", error, path) from error
 

@@ -113,7 +113,7 @@ class V1:
                 directory += f"/{check_path(name)}" if name else ""
             self._tree.write(f"{directory}/cgroup.procs", str(pid))
 
-    def delegate(self, path: str, uid: int, gid: int) -> None:
+    def delegate(self, path: str, uid: int) -> None:
         """Nothing: v1's controllers trust whoever may write (config-linux.md, "Cgroup ownership")."""
 
     def clone_fd(self, path: str) -> int:

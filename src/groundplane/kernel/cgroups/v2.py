@@ -103,16 +103,16 @@ class V2:
                 raise
             self._tree.write(f"{self.paths_of(beside)['']}/cgroup.procs", str(pid))
 
-    def delegate(self, path: str, uid: int, gid: int) -> None:
+    def delegate(self, path: str, uid: int) -> None:
         """The directory and the files that the kernel names; nothing that grants, so its limits stay ours."""
         directory = self._directory(path)
         files: Sequence[str] = _DELEGATED
         if self._tree.exists("/sys/kernel/cgroup/delegate"):  # Linux ≥ 4.15
             files = self._tree.read("/sys/kernel/cgroup/delegate").split()
-        self._tree.give(directory, uid, gid)
+        self._tree.give(directory, uid)
         for file in files:
             if self._tree.exists(f"{directory}/{file}"):  # not all are there in every group (memory.oom.group …)
-                self._tree.give(f"{directory}/{file}", uid, gid)
+                self._tree.give(f"{directory}/{file}", uid)
 
     def clone_fd(self, path: str) -> int:
         directory = self._directory(path)

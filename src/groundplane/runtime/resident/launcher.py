@@ -112,6 +112,7 @@ def _make(spec: Spawn, link: socket.socket) -> None:
         cgroup=spec.cgroup,
         console=spec.terminal,
         seccomp_cache=seccomp_cache(spec.run_dir),
+        lenient=True,  # as docker: the warning goes to whoever created it
     )
     close_all(ends.stdio)
     try:

@@ -18,7 +18,7 @@ from groundplane.runtime.wording import words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from groundplane.kernel.cgroups.contract import Groups
     from groundplane.oci.runtime import Config, Process
@@ -156,10 +156,12 @@ def map_ids(child: Child, uids: Sequence[IdMapping], gids: Sequence[IdMapping]) 
     child.talk.say("mapped")
 
 
-def attach(child: Child, groups: Groups, cgroup: str) -> None:
-    """Put it into its cgroups, while it is busy with its mounts, and say so."""
+def attach(
+    child: Child, groups: Groups, cgroup: str, *, below: Mapping[str, str] | None = None, beside: int = 0
+) -> None:
+    """Put it into its cgroups, while it is busy with its mounts, and say so. `below`, `beside`: as `Groups.attach`."""
     if cgroup:
-        groups.attach(cgroup, child.pid)
+        groups.attach(cgroup, child.pid, below=below, beside=beside)
     child.talk.say("attached")
 
 
