@@ -42,7 +42,7 @@ class Kernel:
 
 
 def _depends(module: Path) -> list[str]:
-    """What a module names in its .modinfo section (`depends=a,b`), where depmod(8) finds it when a kernel is installed."""
+    """What a module names in its .modinfo section (`depends=a,b`); depmod(8) looks there too."""
     found = re.search(rb"\0depends=([^\0]*)\0", module.read_bytes())
     return [_name(part) for part in found[1].decode().split(",") if part] if found else []
 

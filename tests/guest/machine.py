@@ -25,6 +25,7 @@ from tests.guest.kernel import Kernel
 
 QEMU = "qemu-system-x86_64"
 V2, V1, HYBRID = "v2", "v1", "hybrid"
+MODULES = ("overlay", "nf_tables")
 _V1_CONTROLLERS = ("cpu,cpuacct", "cpuset", "memory", "blkio", "devices", "freezer", "pids", "hugetlb")
 _EXIT = re.compile(r"^exit (\d+)\r?\n\Z", re.MULTILINE)
 
@@ -35,7 +36,7 @@ class Job:
 
     words: Sequence[str]
     layout: str = V2
-    modules: Sequence[str] = ("overlay", "nf_tables")
+    modules: Sequence[str] = MODULES
     packages: Sequence[str] = ("pytest", "groundplane")
     environment: Sequence[tuple[str, str]] = ()
     seconds: float = 120
