@@ -49,6 +49,12 @@ class FanOut:
                 self._drop(watch, events[-1].revision)
             watch._wake()
 
+    def drop_all(self, oldest: int) -> None:
+        """End every watch with Compacted: the driver missed what happened up to `oldest`."""
+        for watch in [w for watches in self._by_prefix.values() for w in watches]:
+            self._drop(watch, oldest)
+            watch._wake()
+
     def _drop(self, watch: QueueWatch, current: int) -> None:
         watch._fail(Compacted(watch._seen, current))
         self.remove(watch)

@@ -11,6 +11,7 @@ What is older than the recent events is the driver's business (SQL, or nobody's)
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 
 from groundplane.store.contract import Compacted, Entry, Event, EventType, FutureRevision, Page
@@ -19,10 +20,10 @@ from groundplane.store.keys import SortedKeys, prefix_end
 
 
 class Recent:
-    """The last events, without gaps: `after(r)` is a slice, because revisions are consecutive.
+    """The last events, oldest first, all of those above `floor`: `after(r)` is a slice.
 
-    Holds at most `limit` events and about `limit_bytes` of values (0: no limit). `floor` is the revision before the
-    first.
+    Holds at most `limit` events and about `limit_bytes` of values (0: no limit). Revisions rise, but with gaps and in
+    groups where others write to the same etcd; events of one revision are kept or forgotten together.
     """
 
     def __init__(self, floor: int, *, limit: int = 0, limit_bytes: int = 0) -> None:
@@ -38,18 +39,17 @@ class Recent:
         self._bytes += sum(len(e.value) for e in events)
         excess = len(self) - self._limit if self._limit else 0
         if excess > 0:
-            self.forget(self.floor + excess)
+            self.forget(self._events[self._start + excess - 1].revision)
         while self._limit_bytes and self._bytes > self._limit_bytes and len(self) > 1:
-            self.forget(self.floor + 1)
+            self.forget(self._events[self._start].revision)
 
     def after(self, revision: int) -> list[Event]:
         """The events above `revision`, which must be at least `floor`."""
-        return self._events[self._start + revision - self.floor :]
+        return self._events[self._position(revision) :]
 
     def forget(self, revision: int) -> None:
         """Drop the events up to and including `revision`."""
-        dropped = min(max(0, revision - self.floor), len(self))
-        end = self._start + dropped
+        end = self._position(revision)
         self._bytes -= sum(len(e.value) for e in self._events[self._start : end])
         self.floor = max(self.floor, revision)
         self._start = end
@@ -57,8 +57,16 @@ class Recent:
             del self._events[: self._start]
             self._start = 0
 
+    def _position(self, revision: int) -> int:
+        """Where in the list the events above `revision` begin."""
+        return bisect_right(self._events, revision, self._start, key=_revision)
+
     def __len__(self) -> int:
         return len(self._events) - self._start
+
+
+def _revision(event: Event) -> int:
+    return event.revision
 
 
 class View:
@@ -87,6 +95,10 @@ class View:
                 self._keys.add(key)
         self.revision = events[-1].revision
         self.watchers.publish(events)
+
+    def advance(self, revision: int) -> None:
+        """What happened up to `revision` concerned no key of this store."""
+        self.revision = max(self.revision, revision)
 
     def check(self, revision: int) -> None:
         """Raises Compacted, FutureRevision where a state cannot be read or watched from."""
