@@ -245,11 +245,11 @@ def platform(address: str) -> Iterator[Platform]:
         made.ground("down", "--purge")
         assert made.left() == []
     finally:
-        _sweep(made)
+        sweep(made)
         made.host.close()
 
 
-def _sweep(made: Platform) -> None:
+def sweep(made: Platform) -> None:
     """Only after a failure there is anything to do."""
     places = [made.root, made.run_dir]
     for _ in range(5):  # a spawner starts its daemon again, and a daemon its spawner
