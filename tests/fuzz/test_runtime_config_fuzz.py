@@ -35,7 +35,8 @@ def full() -> dict[str, Any]:
     config["process"] |= {
         "user": {"uid": 1, "gid": 2, "umask": 18, "additionalGids": [3]},
         "oomScoreAdj": 5,
-        "scheduler": {"policy": "SCHED_BATCH", "nice": 1},
+        "scheduler": {"policy": "SCHED_BATCH", "nice": 1, "flags": ["SCHED_FLAG_RESET_ON_FORK"]},
+        "execCPUAffinity": {"initial": "0-3,7", "final": "1"},
         "ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 3},
         "consoleSize": {"height": 1, "width": 2},
     }
@@ -45,22 +46,43 @@ def full() -> dict[str, Any]:
         "sysctl": {"net.ipv4.ip_forward": "1"},
         "devices": [{"path": "/dev/x", "type": "c", "major": 1, "minor": 2, "fileMode": 438, "uid": 0, "gid": 0}],
         "rootfsPropagation": "rslave",
-        "personality": {"domain": "LINUX"},
+        "personality": {"domain": "LINUX", "flags": []},
+        "uidMappings": [{"containerID": 0, "hostID": 1000, "size": 10}],
+        "gidMappings": [{"containerID": 0, "hostID": 1000, "size": 10}],
+        "timeOffsets": {"boottime": {"secs": 1, "nanosecs": 2}},
         "seccomp": {
             "defaultAction": "SCMP_ACT_ERRNO",
+            "defaultErrnoRet": 38,
+            "flags": ["SECCOMP_FILTER_FLAG_LOG"],
+            "listenerPath": "/run/agent",
+            "listenerMetadata": "data",
             "architectures": ["SCMP_ARCH_X86_64"],
             "syscalls": [
                 {
                     "names": ["read", "clone"],
                     "action": "SCMP_ACT_ALLOW",
                     "args": [{"index": 0, "value": 1, "valueTwo": 2, "op": "SCMP_CMP_MASKED_EQ"}],
-                }
+                },
+                {"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"},
             ],
         },
     }
+    config["linux"]["namespaces"] += [{"type": "user"}, {"type": "time"}]
+    mapping = {"containerID": 0, "hostID": 5, "size": 1}
+    config["mounts"] += [
+        {
+            "destination": "/mapped",
+            "source": "/etc",
+            "options": ["rbind", "ridmap", "rro", "rslave"],
+            "uidMappings": [mapping],
+            "gidMappings": [mapping],
+        },
+        {"destination": "/mapped", "type": "none", "options": ["bind", "remount", "nosuid"]},
+        {"destination": "/scratch", "type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup", "size=1m", "sync"]},
+    ]
     config["linux"]["resources"] |= {
         "memory": {"limit": 1, "swap": 2, "reservation": 3, "swappiness": 4},
-        "cpu": {"shares": 1, "quota": 2, "period": 3, "cpus": "0", "mems": "0"},
+        "cpu": {"shares": 2, "quota": 2, "period": 3, "cpus": "0", "mems": "0"},
         "pids": {"limit": 5},
         "blockIO": {"weight": 10, "throttleReadBpsDevice": [{"major": 8, "minor": 0, "rate": 1}]},
         "hugepageLimits": [{"pageSize": "2MB", "limit": 1}],

@@ -87,12 +87,20 @@ def test_masks_are_not_made_with_a_link_for_dev_null(box: Box) -> None:
 
 
 def test_a_sysctl_is_not_redirected_by_what_is_mounted_over_proc(box: Box) -> None:
-    """CVE-2025-52881: the write must reach the real parameter, whatever lies over the path."""
+    """CVE-2025-52881: the write must reach the real parameter, whatever lies over the path.
+
+    A document cannot ask for such a mount; a container that shares a volume could race for one. The hook, which runs in
+    the new mount namespace, stands in for the winner of that race.
+    """
     decoy = box.directory / "decoy"
     decoy.write_text("untouched")
-    box.mount("/proc/sys/net/ipv4/ip_forward", "bind", str(decoy), "bind")
+    target = f"{box.root}/proc/sys/net/ipv4/ip_forward"
+    hook = {"path": "/bin/mount", "args": ["mount", "--bind", str(decoy), target]}
+    box.config["hooks"] = {"createContainer": [hook]}
     box.linux["sysctl"] = {"net.ipv4.ip_forward": "1"}
-    box.run("true")
+    box.linux["readonlyPaths"] = []
+    script = "cat /proc/sys/net/ipv4/ip_forward; grep -c ip_forward /proc/self/mountinfo"
+    assert box.run(script=script).lines == ["untouched1"], "the decoy is there"
     assert decoy.read_text() == "untouched"
 
 

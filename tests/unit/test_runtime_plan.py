@@ -16,6 +16,7 @@ from groundplane.runtime.documents import decode, encode_text
 from groundplane.runtime.plan import Host, Plan, plan_container
 from groundplane.runtime.program import ProgramError, environment
 from groundplane.runtime.resources import limits_of
+from groundplane.runtime.steps.namespaces import sysctl_name
 from groundplane.runtime.validate import BadConfig, validate
 from groundplane.runtime.verbs.creation import cgroup_path
 from groundplane.runtime.verbs.kill import signal_number
@@ -103,7 +104,30 @@ def test_a_user_namespace_first_and_the_others_in_it() -> None:
         (lambda c: c["mounts"].append({"destination": "/x", "type": "bind"}), "needs a source"),
         (
             lambda c: c["mounts"].append({"destination": "/x", "source": "/", "options": ["bind", "idmap"]}),
-            "id-mapped mounts are not supported",
+            "id-mapped mounts without mappings of their own need a user namespace",
+        ),
+        (
+            lambda c: c["mounts"].append({"destination": "/x", "type": "tmpfs", "options": ["idmap"]}),
+            "only supported for bind-mounts",
+        ),
+        (
+            lambda c: c["mounts"].append(
+                {"destination": "/x", "type": "bind", "source": "/", "uidMappings": [{"size": 1}]}
+            ),
+            "both uidMappings and gidMappings",
+        ),
+        (lambda c: c["process"].update(scheduler={"policy": "SCHED_WISH"}), "invalid scheduler policy: 'SCHED_WISH'"),
+        (lambda c: c["process"].update(scheduler={"policy": "SCHED_BATCH", "flags": ["X"]}), "scheduler flag: 'X'"),
+        (lambda c: c["process"].update(scheduler={"policy": "SCHED_BATCH", "priority": 3}), "SchedFIFO or SchedRR"),
+        (lambda c: c["process"].update(scheduler={"policy": "SCHED_RR", "runtime": 3}), "SchedDeadline policy"),
+        (lambda c: c["process"].update(ioPriority={"class": "IOPRIO_CLASS_X"}), "invalid ioPriority.Class"),
+        (lambda c: c["linux"].update(personality={"domain": "BSD"}), "invalid personality domain BSD"),
+        (
+            lambda c: (
+                c["linux"]["namespaces"].append({"type": "time"}),
+                c["linux"].update(timeOffsets={"realtime": {"secs": 1}}),
+            ),
+            "only boottime and monotonic",
         ),
     ],
 )
@@ -180,6 +204,30 @@ def test_what_is_recursive_and_what_is_not() -> None:
     assert (parsed.bind, parsed.recursive, parsed.recursive_set) == (True, True, m.MOUNT_ATTR_RDONLY)
     assert parsed.propagation == [(m.MS_PRIVATE, True)]
     assert parsed.data == []
+
+
+def test_every_option_that_the_specification_lists_is_known() -> None:
+    """config.md, "Linux mount options": none of them may reach a file system as an option of its own."""
+    words = "async atime bind defaults dev diratime dirsync exec iversion lazytime loud mand noatime nodev nodiratime "
+    words += (
+        "noexec noiversion nolazytime nomand norelatime nostrictatime nosuid nosymfollow private ratime rbind rdev "
+    )
+    words += "rdiratime relatime remount rexec rnoatime rnodev rnodiratime rnoexec rnorelatime rnostrictatime rnosuid "
+    words += "rnosymfollow ro rprivate rrelatime rro rrw rshared rslave rstrictatime rsuid rsymfollow runbindable rw "
+    words += "shared silent slave strictatime suid symfollow sync unbindable idmap ridmap tmpcopyup"
+    assert options.parse(words.split()).data == []
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("net.ipv4.ip_forward", "net.ipv4.ip_forward"),
+        ("net/ipv4/conf/eno2.100/rp_filter", "net.ipv4.conf.eno2/100.rp_filter"),
+        ("net.ipv4.conf.eno2/100.rp_filter", "net.ipv4.conf.eno2/100.rp_filter"),
+    ],
+)
+def test_sysctl_names_have_two_forms(key: str, name: str) -> None:
+    assert sysctl_name(key) == name
 
 
 # Small parts.

@@ -13,6 +13,7 @@ from tests.fakes.bpf import run
 
 from groundplane.kernel.seccomp import filter as f
 from groundplane.kernel.seccomp.compiler import AUDIT_ARCH, X32_BIT, compile_filter
+from groundplane.kernel.seccomp.install import LISTENER
 from groundplane.kernel.seccomp.tables import load
 from groundplane.oci.runtime_linux import Seccomp
 from groundplane.oci.runtime_reader import Reader
@@ -193,15 +194,30 @@ def test_a_mask_is_value_and_what_is_left_is_valuetwo() -> None:
     ("members", "sentence"),
     [
         ({"defaultAction": "FOO"}, "string FOO is not a valid action"),
-        ({"defaultAction": "SCMP_ACT_NOTIFY"}, "SCMP_ACT_NOTIFY is not supported"),
+        ({"defaultAction": "SCMP_ACT_NOTIFY"}, "cannot be used as default action"),
+        ({"syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}]}, "needs a listenerPath"),
+        ({"syscalls": [{"names": ["write"], "action": "SCMP_ACT_NOTIFY"}]}, "cannot be used for the write syscall"),
+        ({"syscalls": [{"names": [], "action": "SCMP_ACT_ALLOW"}]}, "a rule without names"),
+        ({"syscalls": [{"names": ["read"], "action": "SCMP_ACT_ALLOW", "errnoRet": 1}]}, "takes no errnoRet"),
+        ({"defaultAction": "SCMP_ACT_KILL", "defaultErrnoRet": 1}, "takes no errnoRet"),
         ({"flags": ["FOO"]}, "seccomp flag 'FOO' not known"),
         ({"architectures": ["FOO"]}, "'FOO' is no architecture"),
-        ({"listenerPath": "/x"}, "SCMP_ACT_NOTIFY is not supported"),
+        ({"listenerMetadata": "x"}, "listenerMetadata needs a listenerPath"),
     ],
 )
 def test_bad_profiles_are_one_sentence(members: dict[str, object], sentence: str) -> None:
     with pytest.raises(SeccompError, match=sentence):
         compile_profile(profile(**members))
+
+
+def test_an_agent_is_asked_for_the_calls_that_notify() -> None:
+    rule = {"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}
+    program, flags = compile_profile(profile(syscalls=[rule], listenerPath="/agent", defaultAction="SCMP_ACT_ALLOW"))
+    assert flags == LISTENER
+    assert action(program, "mkdir") == f.USER_NOTIF
+    assert action(program, "rmdir") == f.ALLOW
+    _, flags = compile_profile(profile(listenerPath="/agent"))
+    assert flags == 0, "a path alone is ignored (config-linux.md)"
 
 
 def test_a_program_is_an_array_of_sock_filter() -> None:

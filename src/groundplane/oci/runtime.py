@@ -58,13 +58,16 @@ class Rlimit:
 
 
 class Scheduler:
-    __slots__ = ("flags", "nice", "policy", "priority")
+    __slots__ = ("deadline", "flags", "nice", "period", "policy", "priority", "runtime")
 
     def __init__(self, r: Reader) -> None:
         self.policy = r.text("policy", required=True)
         self.nice = r.number("nice", -20, 19)
         self.priority = r.number("priority", 0, 99)
         self.flags = r.texts("flags")
+        self.runtime = r.number("runtime", 0, MAX_UINT64)
+        self.deadline = r.number("deadline", 0, MAX_UINT64)
+        self.period = r.number("period", 0, MAX_UINT64)
 
 
 class IoPriority:
@@ -73,6 +76,32 @@ class IoPriority:
     def __init__(self, r: Reader) -> None:
         self.io_class = r.text("class", required=True)
         self.priority = r.number("priority", 0, 7)
+
+
+class CpuAffinity:
+    """Which CPUs a process of `exec` runs on: before it enters the container's cgroup, and from then on."""
+
+    __slots__ = ("final", "initial")
+
+    def __init__(self, r: Reader) -> None:
+        self.initial = _cpus(r, "initial")
+        self.final = _cpus(r, "final")
+
+
+def _cpus(r: Reader, name: str) -> tuple[int, ...]:
+    """A list as taskset(1) takes it: `0-3,7`."""
+    found: set[int] = set()
+    text = r.text(name)
+    for part in text.split(",") if text else ():
+        first, dash, last = part.strip().partition("-")
+        low, high = first.strip(), (last if dash else first).strip()
+        if not (low.isdecimal() and high.isdecimal() and int(low) <= int(high) < _MOST_CPUS):
+            raise r.error(name, f"{text!r} is no list of CPUs (0-3,7)")
+        found.update(range(int(low), int(high) + 1))
+    return tuple(sorted(found))
+
+
+_MOST_CPUS = 8192  # CONFIG_NR_CPUS of the largest kernels
 
 
 class Process:
@@ -85,6 +114,7 @@ class Process:
         "console_size",
         "cwd",
         "env",
+        "exec_cpu_affinity",
         "io_priority",
         "no_new_privileges",
         "oom_score_adj",
@@ -112,6 +142,7 @@ class Process:
         self.oom_score_adj = r.optional_number("oomScoreAdj", -1000, 1000)
         self.scheduler = r.child("scheduler", Scheduler)
         self.io_priority = r.child("ioPriority", IoPriority)
+        self.exec_cpu_affinity = r.child("execCPUAffinity", CpuAffinity)
 
 
 class Mount:
@@ -177,10 +208,11 @@ class TimeOffset:
 
 
 class Personality:
-    __slots__ = ("domain",)
+    __slots__ = ("domain", "flags")
 
     def __init__(self, r: Reader) -> None:
         self.domain = r.text("domain", required=True)
+        self.flags = r.texts("flags")
 
 
 class Linux:

@@ -28,7 +28,7 @@ class Device:
         self.path = r.text("path", required=True)
         self.major = r.number("major", 0)
         self.minor = r.number("minor", 0)
-        self.file_mode = r.optional_number("fileMode", 0, 0o7777)
+        self.file_mode = r.optional_number("fileMode", 0, MAX_UINT32)  # Docker's has the type's bits too
         self.uid = r.number("uid", 0, MAX_UINT32)
         self.gid = r.number("gid", 0, MAX_UINT32)
 

@@ -11,6 +11,7 @@ import select
 import time
 
 from groundplane.base.errors import GroundError
+from groundplane.oci.runtime import VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,31 +24,51 @@ class HookError(GroundError):
     """A hook failed, could not be started, or took too long."""
 
 
-def state_document(id: str, status: str, pid: int, bundle: str, annotations: Mapping[str, str]) -> bytes:
-    """What a hook reads: the state of runtime.md. `pid` 0 is left out, as after the end."""
+def complete_state(state: Mapping[str, object], pid: int) -> dict[str, object]:
+    """The state of runtime.md: `state` has id, status, bundle and annotations; `pid` 0, after the end, is left out."""
+    complete: dict[str, object] = {"ociVersion": VERSION, "id": state["id"], "status": state["status"]}
+    if pid:
+        complete["pid"] = pid
+    complete["bundle"] = state["bundle"]
+    if state["annotations"]:
+        complete["annotations"] = state["annotations"]
+    return complete
+
+
+def encode_state(state: Mapping[str, object], pid: int) -> bytes:
+    """What a hook reads on standard input."""
     import json  # late: only containers with hooks need it, and it costs 5 ms
 
-    state: dict[str, object] = {"ociVersion": "1.2.0", "id": id, "status": status, "pid": pid, "bundle": bundle}
-    if not pid:
-        del state["pid"]
-    if annotations:
-        state["annotations"] = dict(annotations)
-    return json.dumps(state).encode()
+    return json.dumps(complete_state(state, pid)).encode()
 
 
-def run_all(kind: str, hooks: Sequence[Hook], state: bytes) -> None:
-    """Run hooks in order; the first that fails ends it. Raises HookError."""
+def run_all(kind: str, hooks: Sequence[Hook], state: bytes, environment: Mapping[str, str] = os.environ) -> None:
+    """Run hooks in order; the first that fails ends it. `environment` is of those that name none. Raises HookError."""
     for index, hook in enumerate(hooks):
         try:
-            _run(hook, state)
+            _run(hook, state, environment)
         except HookError as error:
             raise HookError(f"error running {kind} hook #{index}: {error}") from None
 
 
-def _run(hook: Hook, state: bytes) -> None:
+def run_in_bundle(kind: str, hooks: Sequence[Hook], state: Mapping[str, object], pid: int) -> None:
+    """The same in the runtime's namespaces, where the bundle is the hooks' directory, as with runc."""
+    here = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            os.chdir(str(state["bundle"]))
+        except OSError:
+            pass  # after the end the bundle may be gone, and the hooks still have to run
+        run_all(kind, hooks, encode_state(state, pid))
+    finally:
+        os.fchdir(here)
+        os.close(here)
+
+
+def _run(hook: Hook, state: bytes, inherited: Mapping[str, str]) -> None:
     stdin = _memory(state)
     output = os.memfd_create("hook")
-    environment = dict(e.partition("=")[::2] for e in hook.env) if hook.env else dict(os.environ)
+    environment = dict(e.partition("=")[::2] for e in hook.env) if hook.env else inherited
     actions = [
         (os.POSIX_SPAWN_DUP2, stdin, 0),
         (os.POSIX_SPAWN_DUP2, output, 1),

@@ -24,8 +24,8 @@ from groundplane.base.errors import GroundError
 from groundplane.kernel.calls.process import CLONE_NEWUSER, pidfd_open
 from groundplane.kernel.cgroups import registry
 from groundplane.oci.runtime import read_config, read_process
-from groundplane.runtime.hooks import HookError, run_all, state_document
-from groundplane.runtime.plan import NO_PROCESS, Host, Plan, plan_container, plan_exec
+from groundplane.runtime.hooks import HookError, run_in_bundle
+from groundplane.runtime.plan import NO_PROCESS, Host, Plan, hook_state, plan_container, plan_exec
 from groundplane.runtime.resources import cgroup_owner, limits_of, notices_of
 from groundplane.runtime.seccomp import compiled
 from groundplane.runtime.stages import outside
@@ -40,9 +40,12 @@ if TYPE_CHECKING:
     from typing import Any
 
     from groundplane.kernel.cgroups.contract import Groups
-    from groundplane.oci.runtime import Config
+    from groundplane.oci.runtime import Config, Hook
 
 __all__ = ["Created", "LaunchError", "create", "delete", "exec_process"]
+
+
+NO_STATE: dict[str, object] = {"id": "", "status": "running", "bundle": "", "annotations": {}}
 
 
 class Created:
@@ -127,6 +130,7 @@ def create(
     console: bool = False,
     keep_fds: Sequence[int] = (),
     keyring: bool = True,
+    pivot: bool = True,
     gate: tuple[int, int] | None = None,
     seccomp_cache: str = "",
     lenient: bool = False,
@@ -138,12 +142,13 @@ def create(
     the container; `console_fd` is then its master). `cgroup` is a path below each hierarchy's root, made here with the
     limits of `linux.resources` (its parents too); empty: the caller's own cgroups. It may exist already if it has no
     process in it. `keep_fds` become the container's descriptors 3, 4, … in this order; nothing else is inherited.
-    `keyring` gives it a session keyring of its own. `gate` are descriptors to read `start` from and to answer on, for
+    `keyring` gives it a session keyring of its own; `pivot` false moves the root over the host's instead of swapping
+    them (runc's --no-pivot). `gate` are descriptors to read `start` from and to answer on, for
     a caller that ends before. `seccomp_cache` is a directory, private to root, for compiled profiles. `lenient` makes
     a warning of a limit that this host has no means for, as Docker does, where it otherwise is an error, as with runc.
 
     Hooks prestart, createRuntime and createContainer have run when it returns. Raises LaunchError; the process, its
-    mounts and the cgroup are then gone.
+    mounts and the cgroup are then gone, and poststop hooks have run (runtime.md, "Lifecycle", 3 to 5, 12, 13).
     """
     try:
         document = read_config(config)
@@ -160,20 +165,23 @@ def create(
             views=groups.views(cgroup) if cgroup else (),
             console=console,
             keyring=keyring,
+            pivot=pivot,
             seccomp=seccomp,
         )
     except GroundError as error:
         raise LaunchError(str(error), error.exit_code) from error
+    state = hook_state(id, bundle, document)
     if cgroup and groups.exists(cgroup) and groups.processes(cgroup):
         # Before anything is made, so that the failure does not take another's cgroup away.
         raise LaunchError(f"container's cgroup is not empty: {cgroup} has processes in it")
     descriptors = outside.Descriptors(stdio, keep_fds, gate=Talk(*gate) if gate else None)
     try:
-        return _create(document, plan, groups, descriptors, bundle=bundle, id=id, cgroup=cgroup, lenient=lenient)
+        return _create(document, plan, groups, descriptors, state, cgroup=cgroup, lenient=lenient)
     except BaseException as error:
         starved = isinstance(error, outside.Lost) and cgroup and groups.oom_count(cgroup)
         if cgroup:
             _remove_cgroup(groups, cgroup)
+        _run_each("poststop", document.hooks.poststop, {**state, "status": "stopped"}, 0)
         if starved:
             raise _failed(LaunchError("container init was OOM-killed (memory limit too low?)")) from error
         if isinstance(error, GroundError):
@@ -191,9 +199,8 @@ def _create(
     plan: Plan,
     groups: Groups,
     descriptors: outside.Descriptors,
+    state: Mapping[str, object],
     *,
-    bundle: str,
-    id: str,
     cgroup: str,
     lenient: bool,
 ) -> Created:
@@ -215,7 +222,10 @@ def _create(
             outside.attach(child, groups, cgroup)
         else:
             outside.attach(child, groups, "")
-        outside.await_ready(child, config.process or NO_PROCESS, config, id, bundle)
+        seccomp = config.linux.seccomp
+        listener = (seccomp.listener_path, seccomp.listener_metadata) if seccomp else ("", "")
+        process = config.process or NO_PROCESS
+        outside.await_ready(child, outside.Order(process, state, config=config, listener=listener))
     except BaseException:
         child.end()
         raise
@@ -269,13 +279,16 @@ def exec_process(
     keep_fds: Sequence[int] = (),
     seccomp_cache: str = "",
     below: Mapping[str, str] | None = None,
+    personality: str = "",
+    state: Mapping[str, object] | None = None,
 ) -> Created:
     """Make a process beside the container's init `pid`, in all its namespaces, up to the point before its program runs.
 
     `process` is an OCI `process` object (user, capabilities, rlimits, … are its own); `seccomp` is the container's
     `linux.seccomp`. `cgroup` is the container's, as given to `create`; empty: the caller's own cgroups; `below`
-    names groups below it to use instead, by controller (`Groups.attach`). The rest is as in `create`. Raises
-    LaunchError.
+    names groups below it to use instead, by controller (`Groups.attach`). `personality` is its execution domain
+    (`LINUX32`), `state` its id, status, bundle and annotations, which a seccomp agent is told. The rest is as in
+    `create`. Raises LaunchError.
     """
     pidfd = -1
     try:
@@ -291,13 +304,17 @@ def exec_process(
             descriptors=descriptors,
             flags=flags,
             console=console,
+            personality=personality,
             seccomp=compiled(seccomp, seccomp_cache),
         )
-        plan.parent_namespaces = parent
+        if plan.join is None:
+            plan.parent_namespaces = parent
         child = outside.clone(plan, outside.Descriptors(stdio, keep_fds, descriptors))
         try:
             outside.attach(child, groups, cgroup, below=below, beside=pid)
-            outside.await_ready(child, document, None, "", "")
+            asked = seccomp or {}
+            listener = (asked.get("listenerPath") or "", asked.get("listenerMetadata") or "")
+            outside.await_ready(child, outside.Order(document, state or NO_STATE, listener=listener))
         except BaseException:
             child.end()
             raise
@@ -320,14 +337,7 @@ def delete(config: dict[str, Any], *, bundle: str, id: str, cgroup: str) -> list
     if not (config.get("hooks") or {}).get("poststop"):
         return []
     document = read_config(config)
-    state = state_document(id, "stopped", 0, bundle, document.annotations)
-    failures = []
-    for hook in document.hooks.poststop:
-        try:
-            run_all("poststop", [hook], state)
-        except HookError as error:
-            failures.append(str(error))
-    return failures
+    return _run_each("poststop", document.hooks.poststop, {**hook_state(id, bundle, document), "status": "stopped"}, 0)
 
 
 def run_poststart(config: dict[str, Any], *, bundle: str, id: str, pid: int) -> list[str]:
@@ -335,11 +345,16 @@ def run_poststart(config: dict[str, Any], *, bundle: str, id: str, pid: int) -> 
     if not (config.get("hooks") or {}).get("poststart"):
         return []
     document = read_config(config)
-    state = state_document(id, "running", pid, bundle, document.annotations)
+    state = {**hook_state(id, bundle, document), "status": "running"}
+    return _run_each("poststart", document.hooks.poststart, state, pid)
+
+
+def _run_each(kind: str, hooks: Sequence[Hook], state: Mapping[str, object], pid: int) -> list[str]:
+    """Run them all; the sentences of those that fail."""
     failures = []
-    for hook in document.hooks.poststart:
+    for hook in hooks:
         try:
-            run_all("poststart", [hook], state)
+            run_in_bundle(kind, [hook], state, pid)
         except HookError as error:
             failures.append(str(error))
     return failures

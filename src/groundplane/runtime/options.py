@@ -44,9 +44,13 @@ _PROPAGATION: dict[str, tuple[int, bool]] = {
     "runbindable": (m.MS_UNBINDABLE, True),
 }
 
-# Options of the file system's instance that the kernel takes as flags by these names (fsconfig(2), FSCONFIG_SET_FLAG).
-_SUPERBLOCK = {"sync", "async", "dirsync", "lazytime", "nolazytime", "mand", "nomand", "silent"}
-_MEANINGLESS = {"", "defaults", "loud", "iversion", "noiversion", "acl", "noacl", "nofail", "auto", "noauto", "_netdev"}
+# Options of every file system's instance, which the kernel takes by these names (fsconfig(2), FSCONFIG_SET_FLAG). A
+# bind mount has no instance of its own: there they change nothing, as with mount(2).
+_SUPERBLOCK = {"sync", "async", "dirsync", "lazytime", "nolazytime", "mand", "nomand"}
+# `silent` and `loud` are about the kernel's log; versions of inodes are kept by the file systems that have them whether
+# asked or not (Linux ≥ 6.0); the rest is for mount(8) and the init system.
+_MEANINGLESS = {"", "defaults", "silent", "loud", "iversion", "noiversion", "acl", "noacl"}
+_MEANINGLESS |= {"nofail", "auto", "noauto", "_netdev"}
 
 
 class Options:
@@ -61,8 +65,11 @@ class Options:
         "propagation",
         "recursive",
         "recursive_clear",
+        "recursive_idmap",
         "recursive_set",
+        "remount",
         "set",
+        "superblock",
     )
 
     def __init__(self) -> None:
@@ -74,7 +81,10 @@ class Options:
         self.bind = False
         self.recursive = False  # of rbind
         self.idmap = False
+        self.recursive_idmap = False  # of ridmap: the mounts below too
+        self.remount = False  # change the mount that is there
         self.copy_up = False  # runc's `tmpcopyup`
+        self.superblock: list[str] = []  # those that every file system knows
         self.data: list[str] = []  # the file system's own
 
     @property
@@ -101,9 +111,14 @@ def parse(options: Iterable[str]) -> Options:
             result.recursive_clear = result.recursive_clear & ~add | remove
         elif option in ("idmap", "ridmap"):
             result.idmap = True
+            result.recursive_idmap = option == "ridmap"
+        elif option == "remount":
+            result.remount = True
         elif option == "tmpcopyup":
             result.copy_up = True
-        elif option in _SUPERBLOCK or option not in _MEANINGLESS:
+        elif option in _SUPERBLOCK:
+            result.superblock.append(option)
+        elif option not in _MEANINGLESS:
             result.data.append(option)
     return result
 
@@ -111,3 +126,9 @@ def parse(options: Iterable[str]) -> Options:
 def propagation_of(name: str) -> tuple[int, bool]:
     """`linux.rootfsPropagation` as (MS_*, recursive). Raises KeyError."""
     return _PROPAGATION[name]
+
+
+def known() -> list[str]:
+    """The options that are not passed to a file system, for `features`."""
+    own = {"bind", "rbind", "idmap", "ridmap", "remount", "tmpcopyup"}
+    return sorted({*own, *_ATTRIBUTES, *_RECURSIVE, *_PROPAGATION, *_SUPERBLOCK, *_MEANINGLESS} - {""})

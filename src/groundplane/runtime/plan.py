@@ -6,11 +6,13 @@ the namespaces its parent must choose for it, the steps in order, and the progra
 
 from __future__ import annotations
 
+import os
+
 from groundplane.kernel import caps
 from groundplane.kernel.calls.process import CLONE_NEWCGROUP, CLONE_NEWPID, CLONE_NEWTIME, CLONE_NEWUSER
 from groundplane.oci.runtime import Process
 from groundplane.oci.runtime_reader import Reader
-from groundplane.runtime import options
+from groundplane.runtime import options, plan_process
 from groundplane.runtime.program import environment
 from groundplane.runtime.steps import devices, identity, mounts, namespaces, paths, rootfs, terminal
 from groundplane.runtime.steps.hooks import AskForHooks, RunHooks
@@ -24,15 +26,6 @@ if TYPE_CHECKING:
     from groundplane.oci.runtime import Config, Mount
     from groundplane.runtime.steps.base import Step
 
-_SCHED_POLICIES = {
-    "SCHED_OTHER": 0,
-    "SCHED_FIFO": 1,
-    "SCHED_RR": 2,
-    "SCHED_BATCH": 3,
-    "SCHED_ISO": 4,
-    "SCHED_IDLE": 5,
-}
-_IO_CLASSES = {"IOPRIO_CLASS_RT": 1, "IOPRIO_CLASS_BE": 2, "IOPRIO_CLASS_IDLE": 3}
 _PERSONALITIES = {"LINUX": 0x0000, "LINUX32": 0x0008}  # personality(2)
 
 
@@ -41,28 +34,43 @@ NO_PROCESS = Process(Reader({"cwd": "/"}, "process"))
 
 
 class Host:
-    """What a plan needs to know of the host: the capabilities we may give, and the kernel's highest one."""
+    """What a plan needs to know of the host: the capabilities we may give, the kernel's highest one, who we are."""
 
-    __slots__ = ("last_capability", "permitted")
+    __slots__ = ("last_capability", "permitted", "privileged")
 
-    def __init__(self, permitted: int, last_capability: int) -> None:
+    def __init__(self, permitted: int, last_capability: int, *, privileged: bool = True) -> None:
         self.permitted = permitted
         self.last_capability = last_capability
+        self.privileged = privileged  # we are root; else only a user namespace gives us rights (rootless)
 
     @classmethod
     def look(cls) -> Host:
         sets = caps.current()
-        return cls(sets["CapPrm"] & sets["CapBnd"], caps.last())
+        return cls(sets["CapPrm"] & sets["CapBnd"], caps.last(), privileged=os.geteuid() == 0)
 
 
 class Plan:
     """What to do inside, in order, and what outside must do for it."""
 
-    __slots__ = ("args", "clone_flags", "environment", "parent_namespaces", "start_hooks", "steps", "warnings")
+    __slots__ = (
+        "args",
+        "clone_flags",
+        "environment",
+        "join",
+        "new_time",
+        "parent_namespaces",
+        "privileged",
+        "start_hooks",
+        "steps",
+        "warnings",
+    )
 
-    def __init__(self, process: Process, clone_flags: int) -> None:
+    def __init__(self, process: Process, clone_flags: int, *, privileged: bool) -> None:
         self.clone_flags = clone_flags
+        self.privileged = privileged
         self.parent_namespaces: list[tuple[str, str]] = []  # pid and time by path: only a parent can choose them
+        self.join: Step | None = None  # what a process between us and the new one enters first (stages/between.py)
+        self.new_time = False  # whether that one makes a time namespace
         self.steps: list[Step] = []
         self.start_hooks: RunHooks | None = None
         self.args = process.args
@@ -84,34 +92,44 @@ def plan_container(
     views: Sequence[View],
     console: bool,
     keyring: bool = True,
+    pivot: bool = True,
     seccomp: tuple[bytes, int] | None = None,
 ) -> Plan:
     """The plan for a container's init. `root` is the absolute root path, `seccomp` its compiled profile.
 
+    `keyring` and `pivot` false are runc's --no-new-keyring and --no-pivot.
+
     Raises BadConfig, ProgramError.
     """
     process = config.process or NO_PROCESS
-    plan = Plan(process, _clone_flags(config))
+    plan = Plan(process, _clone_flags(config), privileged=host.privileged)
     plan.steps += _isolation(config, plan, f"_ses.{id}" if keyring else "")
     plan.steps.append(rootfs.PrepareRoot(root, config.linux.rootfs_propagation))
     plan.steps += _mounts(config, bundle, views)
     if _sets_up_dev(config):
         plan.steps += [_devices(config), devices.LinkDevices()]
     hooks = config.hooks
-    state = (id, "creating", bundle, config.annotations)
+    state = hook_state(id, bundle, config)
     if hooks.prestart or hooks.create_runtime:
         plan.steps.append(AskForHooks())
     if hooks.create_container:
-        plan.steps.append(RunHooks("createContainer", hooks.create_container, *state))
-    plan.steps.append(rootfs.PivotRoot())
+        plan.steps.append(RunHooks("createContainer", hooks.create_container, state, plan.environment))
+    plan.steps.append(rootfs.PivotRoot() if pivot else rootfs.MoveRoot(root))
     if console:
         plan.steps.append(terminal.OpenConsole(process.console_size, process.user.uid, bind=True))
         plan.steps.append(terminal.TakeTerminal())
     plan.steps += _finish_root(config)
-    plan.steps += _identity(process, host, plan, seccomp)
+    mapped = any(n.type == "user" for n in config.linux.namespaces)
+    plan.steps += plan_process.steps(process, host, plan.warnings, seccomp, mapped=mapped)
     if hooks.start_container:
-        plan.start_hooks = RunHooks("startContainer", hooks.start_container, id, "created", bundle, config.annotations)
+        state = {**state, "status": "created"}
+        plan.start_hooks = RunHooks("startContainer", hooks.start_container, state, plan.environment)
     return plan
+
+
+def hook_state(id: str, bundle: str, config: Config) -> dict[str, object]:
+    """The container's state while it is being made (runtime.md, "State"), but for its pid."""
+    return {"id": id, "status": "creating", "bundle": bundle, "annotations": config.annotations}
 
 
 def plan_exec(
@@ -122,17 +140,24 @@ def plan_exec(
     flags: int,
     console: bool,
     keyring: str = "",
+    personality: str = "",
     seccomp: tuple[bytes, int] | None = None,
 ) -> Plan:
     """The plan for a process beside an init: `descriptors` is its pidfd, `flags` the namespaces where it differs."""
-    plan = Plan(process, 0)
-    # PID and time are chosen by the parent; the rest are entered by the child, all at once.
-    plan.steps.append(namespaces.JoinProcess(descriptors, flags & ~(CLONE_NEWPID | CLONE_NEWTIME)))
+    plan = Plan(process, 0, privileged=host.privileged)
+    mapped = bool(flags & CLONE_NEWUSER)
+    if mapped:
+        plan.join = namespaces.JoinProcess(descriptors, flags)
+    else:  # PID and time are chosen by the parent; the rest are entered by the child, all at once
+        plan.steps.append(namespaces.JoinProcess(descriptors, flags & ~(CLONE_NEWPID | CLONE_NEWTIME)))
+    plan.steps.append(namespaces.EnterRoot())
     plan.steps.append(namespaces.NewSession(keyring))
     if console:
         plan.steps.append(terminal.OpenConsole(process.console_size, process.user.uid, bind=False))
         plan.steps.append(terminal.TakeTerminal())
-    plan.steps += _identity(process, host, plan, seccomp)
+    if personality:
+        plan.steps.append(identity.SetPersonality(_PERSONALITIES[personality]))
+    plan.steps += plan_process.steps(process, host, plan.warnings, seccomp, mapped=mapped)
     return plan
 
 
@@ -148,17 +173,24 @@ def _clone_flags(config: Config) -> int:
 def _isolation(config: Config, plan: Plan, keyring: str) -> list[Step]:
     steps: list[Step] = []
     joined = []
+    # What is new must belong to the user namespace that is joined, so the clone itself must happen inside it.
+    between = any(n.type == "user" and n.path for n in config.linux.namespaces)
     for namespace in config.linux.namespaces:
-        if namespace.path and (namespace.type in ("pid", "time") or _before_user(namespace.type, plan)):
+        chosen = namespace.type in ("pid", "time") or _before_user(namespace.type, plan)
+        if namespace.path and chosen and not between:
             plan.parent_namespaces.append((namespace.type, namespace.path))
         elif namespace.path:
             joined.append((namespace.type, namespace.path))
+        elif namespace.type == "time" and between:
+            plan.new_time = True
         elif namespace.type == "time":
             plan.parent_namespaces.append(("time", ""))
     if plan.clone_flags & CLONE_NEWUSER:
         steps.append(namespaces.BecomeMapped(plan.clone_flags & ~(CLONE_NEWUSER | CLONE_NEWPID)))
         plan.clone_flags &= CLONE_NEWUSER | CLONE_NEWPID
-    if joined:
+    if between:
+        plan.join = namespaces.JoinNamespaces(joined)
+    elif joined:
         steps.append(namespaces.JoinNamespaces(joined))
     steps.append(namespaces.NewSession(keyring))
     if any(n.type == "network" and not n.path for n in config.linux.namespaces):
@@ -174,33 +206,49 @@ def _before_user(kind: str, plan: Plan) -> bool:
 def _mounts(config: Config, bundle: str, views: Sequence[View]) -> list[Step]:
     cgroup_namespace = any(n.type == "cgroup" and not n.path for n in config.linux.namespaces)
     steps: list[Step] = []
-    for mount in config.mounts:
-        step = _mount(mount, bundle, views, cgroup_namespace=cgroup_namespace)
-        steps.append(step)
+    for index, mount in enumerate(config.mounts):
+        parsed = options.parse(mount.options)
+        destination = mount.destination if mount.destination.startswith("/") else f"/{mount.destination}"
+        if parsed.remount:
+            steps.append(mounts.Remount(destination, parsed))
+        elif mount.type == "bind" or parsed.bind:
+            steps.append(_bind(config, mount, index, bundle, destination, parsed))
+        elif mapped_mount(mount, parsed):
+            raise BadConfig(f"invalid mount {destination}: id-mapped mounts are only supported for bind-mounts")
+        elif mount.type in ("cgroup", "cgroup2"):
+            steps.append(mounts.MountCgroups(destination, parsed, views, namespace=cgroup_namespace))
+        elif not mount.type:
+            raise BadConfig(f"invalid mount {destination}: it has neither a type nor the option bind")
+        else:
+            source = mount.source or mount.type
+            steps.append(mounts.MountFilesystem(mount.type, source, destination, parsed, config.linux.mount_label))
     if cgroup_namespace and not any(isinstance(s, mounts.MountCgroups) for s in steps):
         steps.append(mounts.NewCgroupNamespace())
     return steps
 
 
-def _mount(mount: Mount, bundle: str, views: Sequence[View], *, cgroup_namespace: bool) -> Step:
-    parsed = options.parse(mount.options)
-    destination = mount.destination if mount.destination.startswith("/") else f"/{mount.destination}"
-    if parsed.idmap or mount.uid_mappings or mount.gid_mappings:
-        raise BadConfig(f"mount {destination}: id-mapped mounts are not supported by this runtime")
-    if mount.type == "bind" or parsed.bind:
-        if parsed.data:
-            raise BadConfig(
-                f"invalid mount {destination}: bind mounts cannot have any filesystem-specific options applied"
-            )
-        if not mount.source:
-            raise BadConfig(f"invalid mount {destination}: a bind mount needs a source")
-        source = mount.source if mount.source.startswith("/") else f"{bundle}/{mount.source}"
+def mapped_mount(mount: Mount, parsed: options.Options) -> bool:
+    """Whether the mount's owners are mapped (config.md, "Mounts": idmap, ridmap, uidMappings, gidMappings)."""
+    return parsed.idmap or bool(mount.uid_mappings or mount.gid_mappings)
+
+
+def _bind(
+    config: Config, mount: Mount, index: int, bundle: str, destination: str, parsed: options.Options
+) -> mounts.BindMount:
+    if parsed.data:
+        problem = "bind mounts cannot have any filesystem-specific options applied"
+        raise BadConfig(f"invalid mount {destination}: {problem}")
+    if not mount.source:
+        raise BadConfig(f"invalid mount {destination}: a bind mount needs a source")
+    source = mount.source if mount.source.startswith("/") else f"{bundle}/{mount.source}"
+    if not mapped_mount(mount, parsed):
         return mounts.BindMount(source, destination, parsed)
-    if mount.type in ("cgroup", "cgroup2"):
-        return mounts.MountCgroups(destination, parsed, views, namespace=cgroup_namespace)
-    if not mount.type:
-        raise BadConfig(f"invalid mount {destination}: it has neither a type nor the option bind")
-    return mounts.MountFilesystem(mount.type, mount.source or mount.type, destination, parsed)
+    if bool(mount.uid_mappings) != bool(mount.gid_mappings):
+        raise BadConfig(f"invalid mount {destination}: id-mapped mounts must have both uidMappings and gidMappings")
+    if not mount.uid_mappings and not any(n.type == "user" for n in config.linux.namespaces):
+        problem = "id-mapped mounts without mappings of their own need a user namespace"
+        raise BadConfig(f"invalid mount {destination}: {problem}")
+    return mounts.BindMount(source, destination, parsed, index)
 
 
 def _sets_up_dev(config: Config) -> bool:
@@ -246,83 +294,3 @@ def _finish_root(config: Config) -> list[Step]:
     if linux.personality:
         steps.append(identity.SetPersonality(_PERSONALITIES[linux.personality.domain]))
     return steps
-
-
-def _identity(process: Process, host: Host, plan: Plan, seccomp: tuple[bytes, int] | None) -> list[Step]:
-    """What the process is, in the order that rights allow.
-
-    With no_new_privs the filter can come after the capabilities have gone and covers the fewest calls of ours; without,
-    installing it needs CAP_SYS_ADMIN, so it comes first, and the profile must allow what follows (as with runc).
-    """
-    steps: list[Step] = []
-    if process.scheduler or process.io_priority:
-        steps.append(_scheduling(process))
-    if process.apparmor_profile:
-        steps.append(identity.SetSecurityLabel("apparmor/exec", f"exec {process.apparmor_profile}"))
-    if process.selinux_label:
-        steps.append(identity.SetSecurityLabel("exec", process.selinux_label))
-    if process.no_new_privileges:
-        steps.append(identity.SetNoNewPrivileges())
-    elif seccomp:
-        steps.append(identity.InstallSeccomp(*seccomp))
-    if process.rlimits or process.oom_score_adj is not None:
-        steps.append(identity.AskForLimits())
-    user = process.user
-    steps.append(
-        identity.BecomeUser(
-            user.uid,
-            user.gid,
-            user.additional_gids,
-            user.umask,
-            process.cwd,
-            _capabilities(process, host, plan),
-            host.last_capability,
-        )
-    )
-    if process.no_new_privileges and seccomp:
-        steps.append(identity.InstallSeccomp(*seccomp))
-    return steps
-
-
-def _capabilities(process: Process, host: Host, plan: Plan) -> identity.CapabilitySets:
-    """The sets as asked for, as far as we have them ourselves; what is missing is reported, not refused.
-
-    No capabilities in the document means none in the process. A host that lacks one (a nested or hardened one) can
-    still run what does not use it; that Docker's `--privileged` asks for all of them is the usual case.
-    """
-    wanted = process.capabilities
-    if wanted is None:
-        return identity.CapabilitySets(0, 0, 0, 0, 0)
-    everything = (*wanted.bounding, *wanted.effective, *wanted.permitted, *wanted.inheritable, *wanted.ambient)
-    if unknown := sorted(set(caps.unknown(everything))):
-        plan.warnings.append(f"ignoring unknown or unavailable capabilities: {unknown}")
-    known = (1 << host.last_capability + 1) - 1
-    if missing := caps.mask(everything) & ~host.permitted & known:
-        plan.warnings.append(f"this host cannot give {', '.join(caps.names(missing))}: the container runs without")
-    have = host.permitted & known
-    permitted = caps.mask(wanted.permitted) & have
-    inheritable = caps.mask(wanted.inheritable) & have
-    return identity.CapabilitySets(
-        bounding=caps.mask(wanted.bounding) & have,
-        effective=caps.mask(wanted.effective) & permitted,
-        permitted=permitted,
-        inheritable=inheritable,
-        # An ambient capability must be permitted and inheritable (capabilities(7)); runc passes over others.
-        ambient=caps.mask(wanted.ambient) & permitted & inheritable,
-    )
-
-
-def _scheduling(process: Process) -> Step:
-    policy, priority, nice = None, 0, 0
-    if (scheduler := process.scheduler) is not None:
-        if scheduler.policy not in _SCHED_POLICIES:
-            raise BadConfig(f"invalid scheduler policy: {scheduler.policy!r}")
-        if scheduler.flags:
-            raise BadConfig("scheduler.flags is not supported by this runtime")
-        policy, priority, nice = _SCHED_POLICIES[scheduler.policy], scheduler.priority, scheduler.nice
-    io = None
-    if (io_priority := process.io_priority) is not None:
-        if io_priority.io_class not in _IO_CLASSES:
-            raise BadConfig(f"invalid ioPriority.Class: {io_priority.io_class!r}")
-        io = (_IO_CLASSES[io_priority.io_class], io_priority.priority)
-    return identity.SetScheduling(policy, priority, nice, io)

@@ -15,7 +15,7 @@ import struct
 from groundplane.base.errors import GroundError
 from groundplane.kernel.calls.numbers import architecture
 from groundplane.kernel.seccomp import filter as f
-from groundplane.kernel.seccomp.install import FLAGS
+from groundplane.kernel.seccomp.install import FLAGS, LISTENER
 from groundplane.oci.runtime_linux import Seccomp
 from groundplane.oci.runtime_reader import Reader
 
@@ -34,6 +34,7 @@ _ACTIONS = {
     "SCMP_ACT_TRACE": f.TRACE,
     "SCMP_ACT_ALLOW": f.ALLOW,
     "SCMP_ACT_LOG": f.LOG,
+    "SCMP_ACT_NOTIFY": f.USER_NOTIF,
 }
 _OPERATORS = {
     "SCMP_CMP_NE": f.NE,
@@ -55,7 +56,7 @@ class SeccompError(GroundError):
     """The profile asks for something that does not exist, or that this runtime does not do."""
 
 
-_FORMAT = b"1"  # change it when the compiler's output for one profile changes
+_FORMAT = b"2"  # change it when the compiler's output for one profile changes
 
 
 def compiled(document: Any, cache: str = "") -> tuple[bytes, int] | None:
@@ -111,11 +112,12 @@ def compile_profile(profile: Seccomp) -> tuple[bytes, int]:
     """The program and seccomp(2) flags of a profile. Raises SeccompError."""
     from groundplane.kernel.seccomp.compiler import compile_filter  # late: a program from the cache needs no compiler
 
-    if profile.listener_path:
-        raise SeccompError("linux.seccomp.listenerPath: SCMP_ACT_NOTIFY is not supported by this runtime")
     default = _action(profile.default_action, profile.default_errno)
+    notifies = _notifies(profile, default)
     rules = []
     for rule in profile.syscalls:
+        if not rule.names:
+            raise SeccompError("linux.seccomp.syscalls: a rule without names")
         action = _action(rule.action, rule.errno)
         if action != default:  # as runc: a rule that repeats the default says nothing
             rules += [f.Rule(rule.names, action, compares) for compares in _alternatives(rule)]
@@ -124,7 +126,25 @@ def compile_profile(profile: Seccomp) -> tuple[bytes, int]:
         program = compile_filter(f.Filter(_architectures(profile), default, rules, newer))
     except ValueError as error:
         raise SeccompError(str(error)) from error
-    return program, _flags(profile)
+    return program, _flags(profile) | (LISTENER if notifies else 0)
+
+
+def _notifies(profile: Seccomp, default: int) -> bool:
+    """Whether an agent is asked. Raises SeccompError where that cannot work.
+
+    The new process reports the listener with write(2) after the filter is in force, so nobody may have to answer for
+    that one first (runc has the same two restrictions).
+    """
+    if default == f.USER_NOTIF:
+        raise SeccompError("SCMP_ACT_NOTIFY cannot be used as default action")
+    asked = [rule for rule in profile.syscalls if rule.action == "SCMP_ACT_NOTIFY"]
+    if any("write" in rule.names for rule in asked):
+        raise SeccompError("SCMP_ACT_NOTIFY cannot be used for the write syscall")
+    if asked and not profile.listener_path:
+        raise SeccompError("linux.seccomp: SCMP_ACT_NOTIFY needs a listenerPath")
+    if profile.listener_metadata and not profile.listener_path:
+        raise SeccompError("linux.seccomp: listenerMetadata needs a listenerPath")
+    return bool(asked)
 
 
 def _architectures(profile: Seccomp) -> list[str]:
@@ -147,14 +167,14 @@ def _flags(profile: Seccomp) -> int:
 
 
 def _action(name: str, number: int | None) -> int:
-    """runc's default errno is EPERM; numbers above 4095 mean 4095 to the kernel."""
-    if name == "SCMP_ACT_NOTIFY":
-        raise SeccompError("linux.seccomp: SCMP_ACT_NOTIFY is not supported by this runtime")
+    """The default errno is EPERM; numbers above 4095 mean 4095 to the kernel."""
     if name not in _ACTIONS:
         raise SeccompError(f"string {name} is not a valid action for seccomp")
     action = _ACTIONS[name]
     if action in (f.ERRNO, f.TRACE):
         return action | (errno.EPERM if number is None else min(number, 0xFFFF))
+    if number is not None:
+        raise SeccompError(f"linux.seccomp: {name} takes no errnoRet")  # config-linux.md, "Seccomp": MUST fail
     return action
 
 
@@ -171,3 +191,13 @@ def _compare(argument: SeccompArgument) -> f.Compare:
         raise SeccompError(f"string {argument.op} is not a valid operator for seccomp")
     # MASKED_EQ: `value` is the mask and `valueTwo` what must be left (config-linux.md, "seccomp").
     return f.Compare(argument.index, _OPERATORS[argument.op], argument.value, argument.value_two)
+
+
+def known() -> dict[str, list[str]]:
+    """What a profile may name here, for `features`."""
+    return {
+        "actions": sorted(_ACTIONS),
+        "operators": sorted(_OPERATORS),
+        "archs": sorted(_ARCHITECTURES.get(os.uname().machine, ())),
+        "knownFlags": sorted(FLAGS),
+    }

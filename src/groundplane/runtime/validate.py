@@ -6,6 +6,7 @@ import os
 
 from groundplane.base.errors import GroundError
 from groundplane.kernel.calls.rlimits import RESOURCES
+from groundplane.runtime.steps.namespaces import sysctl_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,10 +53,12 @@ def validate(config: Config) -> None:
         raise BadConfig("intelRdt is specified in config, but Intel RDT is not supported by this runtime")
     if linux.personality and linux.personality.domain not in ("LINUX", "LINUX32"):
         raise BadConfig(f"invalid personality domain {linux.personality.domain}")
+    if linux.personality and linux.personality.flags:
+        raise BadConfig("linux.personality.flags: there are none that a runtime supports")
     for path in (*linux.masked_paths, *linux.readonly_paths):
         if not path.startswith("/"):
             raise BadConfig(f"{path}: masked and read-only paths must be absolute")
-    if linux.mount_label:
+    if linux.mount_label and not _has_selinux():
         raise BadConfig("selinux label is specified in config, but selinux is disabled or not supported")
 
 
@@ -74,10 +77,14 @@ def validate_process(process: Process) -> None:
         if limit.type in seen:
             raise BadConfig(f"rlimit {limit.type} is given twice")
         seen.add(limit.type)
-    if process.selinux_label and not os.path.isdir("/sys/fs/selinux"):
+    if process.selinux_label and not _has_selinux():
         raise BadConfig("selinux label is specified in config, but selinux is disabled or not supported")
     if process.apparmor_profile and not os.path.isdir("/sys/kernel/security/apparmor"):
         raise BadConfig("apparmor: config provided but apparmor not supported")
+
+
+def _has_selinux() -> bool:
+    return os.path.isdir("/sys/fs/selinux")  # the kernel makes this mount point where SELinux is in force
 
 
 def _validate_namespaces(config: Config) -> set[str]:
@@ -100,6 +107,8 @@ def _validate_namespaces(config: Config) -> set[str]:
         raise BadConfig("User namespace mappings specified, but user namespace isn't enabled in the config")
     if linux.time_offsets and "time" not in created:
         raise BadConfig("time namespace offsets specified, but time namespace isn't enabled in the config")
+    if unknown := sorted(set(linux.time_offsets) - {"boottime", "monotonic"}):
+        raise BadConfig(f"linux.timeOffsets: only boottime and monotonic have offsets, not {unknown[0]}")
     return kinds
 
 
@@ -107,7 +116,7 @@ def _validate_sysctls(config: Config, kinds: set[str]) -> None:
     """Only what a namespace of the container holds may be written; the rest would change the host."""
     network = next((n for n in config.linux.namespaces if n.type == "network"), None)
     for key in config.linux.sysctl:
-        name = key.replace("/", ".") if "." not in key else key
+        name = sysctl_name(key)
         if name in _IPC_SYSCTLS or name.startswith("fs.mqueue."):
             if "ipc" in kinds:
                 continue

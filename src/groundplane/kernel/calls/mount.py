@@ -59,6 +59,9 @@ _FSMOUNT_CLOEXEC = 1
 _FSCONFIG_SET_FLAG = 0
 _FSCONFIG_SET_STRING = 1
 _FSCONFIG_CMD_CREATE = 6
+_FSCONFIG_CMD_RECONFIGURE = 7
+_FSPICK_CLOEXEC = 1
+_FSPICK_EMPTY_PATH = 8
 _MOVE_MOUNT_F_EMPTY_PATH = 0x04
 _MOVE_MOUNT_T_EMPTY_PATH = 0x40
 _AT_EMPTY_PATH = 0x1000
@@ -76,6 +79,7 @@ _mount_setattr = bind("mount_setattr", INT, TEXT, INT, BUFFER, INT)
 _fsopen = bind("fsopen", TEXT, INT)
 _fsconfig = bind("fsconfig", INT, INT, TEXT, TEXT, INT)
 _fsmount = bind("fsmount", INT, INT, INT)
+_fspick = bind("fspick", INT, TEXT, INT)
 
 
 def mount(source: str, target: str, fstype: str, flags: int = 0, data: str = "") -> None:
@@ -144,6 +148,21 @@ def fsmount(fstype: str, source: str = "", options: list[str] | tuple[str, ...] 
         except KernelError as error:
             raise KernelError("mount", error.errno, fstype, _words(context)) from None
         return _fsmount(fstype, context, _FSMOUNT_CLOEXEC, attributes)
+    finally:
+        os.close(context)
+
+
+def reconfigure(fd: int, options: list[str] | tuple[str, ...], what: str = "") -> None:
+    """Change the options of the file system instance whose mount `fd` is: fspick(2), fsconfig(2); Linux ≥ 5.2."""
+    context = _fspick(what or f"descriptor {fd}", fd, b"", _FSPICK_CLOEXEC | _FSPICK_EMPTY_PATH)
+    try:
+        for option in options:
+            key, equals, value = option.partition("=")
+            _configure(context, what, key, value if equals else None)
+        try:
+            _fsconfig(what, context, _FSCONFIG_CMD_RECONFIGURE, None, None, 0)
+        except KernelError as error:
+            raise KernelError("remount", error.errno, what, _words(context)) from None
     finally:
         os.close(context)
 

@@ -45,6 +45,7 @@ TABLE: dict[str, tuple[int, int]] = {
     "seccomp": (317, 277),
     "setdomainname": (171, 162),
     "setgroups": (116, 159),
+    "sched_setattr": (314, 274),
     "sethostname": (170, 161),
     "setns": (308, 268),
     "setresgid": (119, 149),

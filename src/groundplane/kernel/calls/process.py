@@ -13,7 +13,6 @@ import os
 import struct
 
 from groundplane.kernel.calls.binding import BUFFER, INT, TEXT, bind, bind_plain
-from groundplane.kernel.errors import KernelError
 
 # sched.h; clone(2), unshare(2), setns(2)
 CLONE_NEWTIME = 0x00000080
@@ -62,14 +61,16 @@ _keyctl_text = bind("keyctl", INT, TEXT)
 _close_range = bind("close_range", INT, INT, INT)
 _execveat = bind("execveat", INT, TEXT, BUFFER, BUFFER, INT)
 _ioprio_set = bind("ioprio_set", INT, INT, INT)
+_sched_setattr = bind("sched_setattr", INT, BUFFER, INT)
 _rt_sigaction = bind("rt_sigaction", INT, BUFFER, INT, INT)
 
 
 def clone3(flags: int, cgroup_fd: int = -1) -> tuple[int, int]:
     """Duplicate this process: (pid, pidfd) in the caller, (0, -1) in the child. clone3(2), Linux ≥ 5.3.
 
-    `flags` are CLONE_NEW*; the child always starts with default signal actions (CLONE_CLEAR_SIGHAND, ≥ 5.5), so that
-    no Python handler runs in it. `cgroup_fd` puts it into that cgroup v2 directory (CLONE_INTO_CGROUP, ≥ 5.7).
+    `flags` are CLONE_NEW*, and CLONE_PARENT to make the caller's parent the child's too; the child always starts with
+    default signal actions (CLONE_CLEAR_SIGHAND, ≥ 5.5), so that no Python handler runs in it. `cgroup_fd` puts it into
+    that cgroup v2 directory (CLONE_INTO_CGROUP, ≥ 5.7).
     """
     pidfd = ctypes.c_int(-1)
     flags |= CLONE_PIDFD | CLONE_CLEAR_SIGHAND
@@ -77,7 +78,9 @@ def clone3(flags: int, cgroup_fd: int = -1) -> tuple[int, int]:
         flags |= CLONE_INTO_CGROUP
     # struct clone_args: flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid,
     # set_tid_size, cgroup; each 64 bits.
-    words = (flags, ctypes.addressof(pidfd), 0, 0, _SIGCHLD, 0, 0, 0, 0, 0, max(cgroup_fd, 0))
+    # A child of our parent's ends with the signal that ours was to end with; the kernel takes none of our own for it.
+    signal = 0 if flags & CLONE_PARENT else _SIGCHLD
+    words = (flags, ctypes.addressof(pidfd), 0, 0, signal, 0, 0, 0, 0, 0, max(cgroup_fd, 0))
     arguments = struct.pack("=11Q", *words)
     pid = _clone3("", arguments, len(arguments))
     return (pid, pidfd.value) if pid else (0, -1)
@@ -222,9 +225,13 @@ def ioprio_set(io_class: int, level: int) -> None:
     _ioprio_set(f"class {io_class} level {level}", 1, 0, io_class << 13 | level)
 
 
-def set_scheduler(policy: int, priority: int) -> None:
-    """This process's scheduling policy (SCHED_*) and real-time priority. sched_setscheduler(2)."""
-    try:
-        os.sched_setscheduler(0, policy, os.sched_param(priority))
-    except OSError as error:
-        raise KernelError.of("sched_setscheduler", error, f"policy {policy} priority {priority}") from error
+def sched_setattr(
+    policy: int, flags: int, nice: int, priority: int, runtime: int = 0, deadline: int = 0, period: int = 0
+) -> None:
+    """This process's scheduling policy (SCHED_*) and its parameters. sched_setattr(2), Linux ≥ 3.14.
+
+    `flags` are SCHED_FLAG_*; the three times, of SCHED_DEADLINE, are in nanoseconds.
+    """
+    # struct sched_attr: size, policy, flags, nice, priority, runtime, deadline, period: 48 bytes in its first version.
+    attributes = struct.pack("=IIQiIQQQ", 48, policy, flags, nice, priority, runtime, deadline, period)
+    _sched_setattr(f"policy {policy} priority {priority} nice {nice}", 0, attributes, 0)

@@ -39,7 +39,8 @@ def run(
     """
     try:
         gc.disable()
-        p.set_dumpable(0)
+        if plan.privileged or not plan.clone_flags & p.CLONE_NEWUSER:
+            p.set_dumpable(0)  # else once mapped: the files of /proc that say so would belong to root
         p.set_name("ground:inside")
         _forget_signals()
         os.umask(0o022)  # of what the steps make in the container's tree, whatever the caller's is

@@ -6,12 +6,13 @@ import errno
 import os
 
 from groundplane.base.errors import GroundError
+from groundplane.kernel import idmaps
 from groundplane.kernel.calls import process as p
 from groundplane.kernel.calls.files import write_text
 from groundplane.kernel.calls.rlimits import prlimit
 from groundplane.kernel.errors import KernelError
-from groundplane.runtime.hooks import run_all, state_document
-from groundplane.runtime.stages import inside
+from groundplane.runtime.hooks import run_in_bundle
+from groundplane.runtime.stages import between, inside
 from groundplane.runtime.steps.namespaces import FLAGS, PROC_NAMES
 from groundplane.runtime.talk import Gone, Talk, pair
 from groundplane.runtime.wording import words
@@ -95,7 +96,7 @@ def clone(plan: Plan, descriptors: Descriptors, offsets: Sequence[str] = (), cgr
     try:
         restore = _choose_for_children(plan.parent_namespaces, offsets)
         try:
-            pid, pidfd = p.clone3(plan.clone_flags, cgroup_fd)
+            pid, pidfd = p.clone3(0 if plan.join is not None else plan.clone_flags, cgroup_fd)
         except KernelError:
             _restore(restore)
             raise
@@ -104,10 +105,27 @@ def clone(plan: Plan, descriptors: Descriptors, offsets: Sequence[str] = (), cgr
         theirs.close()
         raise
     if pid == 0:
+        if plan.join is not None:
+            between.run(plan, theirs, offsets)
         inside.run(plan, theirs, descriptors.stdio, descriptors.keep, descriptors.extra, descriptors.gate)
     _restore(restore)
     theirs.close()
+    if plan.join is not None:
+        os.close(pidfd)
+        pid, pidfd = _await_birth(pid, ours)
     return Child(pid, pidfd, ours)
+
+
+def _await_birth(pid: int, talk: Talk) -> tuple[int, int]:
+    try:
+        return between.await_birth(pid, talk)
+    except BaseException as error:
+        talk.close()
+        if isinstance(error, between.NotBorn):
+            raise launch_error(str(error)) from None
+        if isinstance(error, Gone):
+            raise Lost("container init ended before it was ready") from None
+        raise
 
 
 def _choose_for_children(chosen: Sequence[tuple[str, str]], offsets: Sequence[str]) -> list[tuple[int, int]]:
@@ -150,10 +168,12 @@ def _restore(chosen: list[tuple[int, int]]) -> None:
 
 def map_ids(child: Child, uids: Sequence[IdMapping], gids: Sequence[IdMapping]) -> None:
     """Write the new user namespace's mappings (user_namespaces(7)) and say so."""
-    for file, mappings in (("uid_map", uids), ("gid_map", gids)):
-        lines = "".join([f"{m.container_id} {m.host_id} {m.size}\n" for m in mappings])
-        write_text(f"/proc/{child.pid}/{file}", lines)
+    idmaps.write(child.pid, _lines(uids), _lines(gids))
     child.talk.say("mapped")
+
+
+def _lines(mappings: Sequence[IdMapping]) -> list[tuple[int, int, int]]:
+    return [(one.container_id, one.host_id, one.size) for one in mappings]
 
 
 def attach(
@@ -165,7 +185,26 @@ def attach(
     child.talk.say("attached")
 
 
-def await_ready(child: Child, process: Process, config: Config | None, id: str, bundle: str) -> None:
+class Order:
+    """What is being launched, as far as outside must know it to serve what inside asks for."""
+
+    __slots__ = ("config", "listener", "process", "state")
+
+    def __init__(
+        self,
+        process: Process,
+        state: Mapping[str, object],
+        *,
+        config: Config | None = None,
+        listener: tuple[str, str] = ("", ""),
+    ) -> None:
+        self.process = process
+        self.state = state  # the container's, for hooks and the seccomp agent
+        self.config = config  # None for a process beside an init
+        self.listener = listener  # the seccomp agent's socket and what to tell it
+
+
+def await_ready(child: Child, order: Order) -> None:
     """Serve what inside asks for until it is ready. Raises LaunchError, KernelError."""
     while True:
         try:
@@ -181,13 +220,35 @@ def await_ready(child: Child, process: Process, config: Config | None, id: str, 
         if word == "warning":
             child.warnings.append(text)
         elif word == "limits":
-            _set_limits(child.pid, process)
+            _set_limits(child.pid, order.process)
             child.talk.say("go")
-        elif word == "hooks" and config is not None:
-            state = state_document(id, "creating", child.pid, bundle, config.annotations)
-            run_all("prestart", config.hooks.prestart, state)
-            run_all("createRuntime", config.hooks.create_runtime, state)
+        elif word == "hooks" and order.config is not None:
+            hooks = order.config.hooks
+            run_in_bundle("prestart", hooks.prestart, order.state, child.pid)
+            run_in_bundle("createRuntime", hooks.create_runtime, order.state, child.pid)
             child.talk.say("go")
+        elif word != "console":
+            _serve(child, order, word, text)
+
+
+def _serve(child: Child, order: Order, word: str, text: str) -> None:
+    """The rarer requests, whose code is loaded only for them."""
+    from groundplane.runtime.stages import favours
+
+    if word == "listener":
+        favours.hand_over_listener(child.pid, child.pidfd, int(text), order.listener, order.state)
+        child.talk.say("go")
+        return
+    if word == "source":
+        fd = favours.open_source(child.pid, text)
+    else:
+        assert word == "tree"
+        assert order.config is not None
+        fd = favours.make_tree(child.pid, order.config, int(text), str(order.state["bundle"]))
+    try:
+        child.talk.say_with_fd(word, fd)
+    finally:
+        os.close(fd)
 
 
 def launch_error(text: str) -> LaunchError:

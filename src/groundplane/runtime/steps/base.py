@@ -36,12 +36,25 @@ class Inside:
         """Wait until outside has said `word`; it may have said `attached` before. Raises Gone."""
         while True:
             heard, _ = self.talk.hear()
-            if heard == "attached":
-                self.attached = True
-            elif heard == "mapped":
-                self.mapped = True
+            self.note(heard)
             if heard == word:
                 return
+
+    def note(self, heard: str) -> None:
+        """Remember what outside says of its own accord."""
+        if heard == "attached":
+            self.attached = True
+        elif heard == "mapped":
+            self.mapped = True
+
+    def ask(self, word: str, text: str) -> int:
+        """Have outside do what we have no right to; its answer is a descriptor. Raises Gone where it failed."""
+        self.talk.say(word, text)
+        while True:
+            heard, _, fd = self.talk.hear_with_fd()
+            if heard == word:
+                return fd
+            self.note(heard)
 
     def wait_attached(self) -> None:
         if not self.attached:

@@ -9,6 +9,7 @@ from groundplane.kernel.calls import mount as m
 from groundplane.kernel.calls.files import make_directories, make_file, mknodat
 from groundplane.kernel.errors import KernelError
 from groundplane.runtime.steps.base import Inside, Step, StepError
+from groundplane.runtime.steps.mounts import open_outside
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class MakeDevices(Step):
         directories: dict[str, int] = {}
         try:
             for node in self.nodes:
-                if self.bind:
+                if self.bind and node.kind != "p":
                     self._bind(at, node)
                     continue
                 parent, _, name = node.path.rpartition("/")
@@ -78,19 +79,30 @@ class MakeDevices(Step):
             there = _stat(directory, name)
             if there is None:
                 raise KernelError("mknod", error.errno, node.path) from None
-            same = stat.S_IFMT(there.st_mode) == kind and there.st_rdev == os.makedev(node.major, node.minor)
-            if not same and node.kind != "p":
+            if not _is_device(there, node):
                 raise StepError(f"{node.path}: exists in the image and is not the device asked for") from None
             return
         if node.uid or node.gid:
             os.chown(name, node.uid, node.gid, dir_fd=directory, follow_symlinks=False)
 
     def _bind(self, at: Inside, node: Node) -> None:
-        mount_fd = m.open_tree(m.AT_FDCWD, node.path, recursive=False)
+        source = open_outside(at, node.path)
+        try:
+            if not _is_device(os.fstat(source), node):
+                raise StepError(f"{node.path}: the host has no such device there to bind")
+            mount_fd = m.open_tree(source, "", recursive=False, what=node.path)
+        finally:
+            os.close(source)
         place = make_file(at.root, node.path)
         m.attach(mount_fd, place, what=node.path)
         os.close(place)
         os.close(mount_fd)
+
+
+def _is_device(there: os.stat_result, node: Node) -> bool:
+    if stat.S_IFMT(there.st_mode) != _TYPES[node.kind]:
+        return False
+    return node.kind == "p" or there.st_rdev == os.makedev(node.major, node.minor)
 
 
 def _stat(directory: int, name: str) -> os.stat_result | None:

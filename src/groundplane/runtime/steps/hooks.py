@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from groundplane.runtime.hooks import run_all, state_document
+from groundplane.runtime.hooks import encode_state, run_all
 from groundplane.runtime.steps.base import Inside, Step
 
 TYPE_CHECKING = False
@@ -31,21 +31,24 @@ class AskForHooks(Step):
 class RunHooks(Step):
     """createContainer hooks (host's files, container's namespaces) or startContainer hooks (all the container's)."""
 
-    __slots__ = ("annotations", "bundle", "hooks", "id", "kind", "status")
+    __slots__ = ("environment", "hooks", "kind", "state")
 
     def __init__(
-        self, kind: str, hooks: Sequence[Hook], id: str, status: str, bundle: str, annotations: Mapping[str, str]
+        self, kind: str, hooks: Sequence[Hook], state: Mapping[str, object], environment: Mapping[str, str]
     ) -> None:
         self.kind = kind
         self.hooks = hooks
-        self.id = id
-        self.status = status
-        self.bundle = bundle
-        self.annotations = annotations
+        self.state = state
+        self.environment = environment  # the container's: the runtime's own is none of its business
 
     def describe(self) -> str:
         return f"running {self.kind} hooks"
 
     def apply(self, at: Inside) -> None:
-        state = state_document(self.id, self.status, os.getpid(), self.bundle, self.annotations)
-        run_all(self.kind, self.hooks, state)
+        directory = os.open(".", os.O_PATH | os.O_CLOEXEC)
+        os.fchdir(at.root)
+        try:
+            run_all(self.kind, self.hooks, encode_state(self.state, os.getpid()), self.environment)
+        finally:
+            os.fchdir(directory)
+            os.close(directory)

@@ -129,28 +129,34 @@ class SetNoNewPrivileges(Step):
         p.set_no_new_privs()
 
 
-class SetScheduling(Step):
-    """Scheduling policy, nice value and I/O priority (runtime-spec 1.1, process.scheduler and process.ioPriority)."""
+class Policy:
+    """A scheduling policy with its flags and parameters, as sched_setattr(2) takes them."""
 
-    __slots__ = ("io", "nice", "policy", "priority")
+    __slots__ = ("flags", "nice", "policy", "priority", "times")
 
-    def __init__(self, policy: int | None, priority: int, nice: int, io: tuple[int, int] | None) -> None:
+    def __init__(self, policy: int, flags: int, nice: int, priority: int, times: tuple[int, int, int]) -> None:
         self.policy = policy
-        self.priority = priority
+        self.flags = flags
         self.nice = nice
+        self.priority = priority
+        self.times = times  # run time, deadline and period in nanoseconds
+
+
+class SetScheduling(Step):
+    """Scheduling policy, nice value and I/O priority (config.md, process.scheduler and process.ioPriority)."""
+
+    __slots__ = ("io", "policy")
+
+    def __init__(self, policy: Policy | None, io: tuple[int, int] | None) -> None:
+        self.policy = policy
         self.io = io
 
     def describe(self) -> str:
         return "setting the scheduling policy"
 
     def apply(self, at: Inside) -> None:
-        if self.policy is not None:
-            p.set_scheduler(self.policy, self.priority)
-            if self.nice:
-                try:
-                    os.setpriority(os.PRIO_PROCESS, 0, self.nice)
-                except OSError as error:
-                    raise KernelError.of("setpriority", error, str(self.nice)) from error
+        if (wanted := self.policy) is not None:
+            p.sched_setattr(wanted.policy, wanted.flags, wanted.nice, wanted.priority, *wanted.times)
         if self.io is not None:
             p.ioprio_set(*self.io)
 
@@ -181,9 +187,16 @@ class InstallSeccomp(Step):
         return "installing the seccomp filter"
 
     def apply(self, at: Inside) -> None:
-        from groundplane.kernel.seccomp.install import install  # late: loaded by the parent, which compiled it
+        # late: loaded by the parent, which compiled it
+        from groundplane.kernel.seccomp.install import LISTENER, install
 
-        install(self.program, self.flags)
+        descriptor = install(self.program, self.flags)
+        if self.flags & LISTENER:
+            # Only write(2) and read(2) from here on: other calls may wait for the agent. Outside takes the descriptor
+            # from us (pidfd_getfd(2)), which needs no call of ours.
+            at.talk.say("listener", str(descriptor))
+            at.hear("go")
+            os.close(descriptor)
 
 
 class SetSecurityLabel(Step):

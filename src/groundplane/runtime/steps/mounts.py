@@ -7,7 +7,7 @@ import os
 import stat
 
 from groundplane.kernel.calls import mount as m
-from groundplane.kernel.calls.files import make_directories, make_file
+from groundplane.kernel.calls.files import PROC_SUPER_MAGIC, is_type, make_directories, make_file
 from groundplane.kernel.calls.process import CLONE_NEWCGROUP, unshare
 from groundplane.kernel.errors import KernelError
 from groundplane.runtime.steps.base import Inside, Step, StepError
@@ -23,13 +23,14 @@ if TYPE_CHECKING:
 class MountFilesystem(Step):
     """A new file system instance: proc, sysfs, tmpfs, devpts, mqueue, and whatever else the kernel has."""
 
-    __slots__ = ("destination", "fstype", "options", "source")
+    __slots__ = ("destination", "fstype", "label", "options", "source")
 
-    def __init__(self, fstype: str, source: str, destination: str, options: Options) -> None:
+    def __init__(self, fstype: str, source: str, destination: str, options: Options, label: str = "") -> None:
         self.fstype = fstype
         self.source = source
         self.destination = destination
         self.options = options
+        self.label = label  # SELinux's, of all its files; empty for none
 
     def describe(self) -> str:
         return f'mounting "{self.fstype}" to rootfs at "{self.destination}"'
@@ -40,23 +41,33 @@ class MountFilesystem(Step):
             self._refuse_link(at)
         existed = _mode_of(at, self.destination) if self.fstype == "tmpfs" else None
         place = make_directories(at.root, self.destination)
-        data = list(options.data)
+        try:
+            guard_proc(place, self.destination, is_proc=self.fstype == "proc")
+            mount_fd = m.fsmount(self.fstype, self.source, self._data(existed), self._attributes())
+            try:
+                if options.copy_up:
+                    _copy_up(at, self.destination, mount_fd)
+                m.attach(mount_fd, place, what=self.destination)
+                _propagate(mount_fd, options, self.destination)
+            finally:
+                os.close(mount_fd)
+        finally:
+            os.close(place)
+
+    def _attributes(self) -> int:
+        if self.fstype == "tmpfs" and self.destination.rstrip("/") == "/dev":
+            return self.options.set & ~m.MOUNT_ATTR_RDONLY  # `FinishRoot` sets it once the nodes are there
+        return self.options.set
+
+    def _data(self, existed: int | None) -> list[str]:
+        data = [*self.options.superblock, *self.options.data]
         if existed is not None and not any(o.startswith("mode=") for o in data):
             data.append(f"mode={existed:04o}")  # the directory keeps its mode (/tmp stays 1777), as with runc
-        attributes = options.set
-        if self.fstype == "tmpfs" and self.destination.rstrip("/") == "/dev":
-            attributes &= ~m.MOUNT_ATTR_RDONLY  # `FinishRoot` sets it once the nodes are there
-        elif attributes & m.MOUNT_ATTR_RDONLY:
+        if self._attributes() & m.MOUNT_ATTR_RDONLY:
             data.append("ro")  # the instance too, as mount(2) does with MS_RDONLY
-        mount_fd = m.fsmount(self.fstype, self.source, data, attributes)
-        try:
-            if options.copy_up:
-                _copy_up(at, self.destination, mount_fd)
-            m.attach(mount_fd, place, what=self.destination)
-            _propagate(mount_fd, options, self.destination)
-        finally:
-            os.close(mount_fd)
-            os.close(place)
+        if self.label and self.fstype not in _UNLABELLED:
+            data.append(f"context={self.label}")  # mount(8), "context="
+        return data
 
     def _refuse_link(self, at: Inside) -> None:
         """proc and sysfs behind a symbolic link of the image would leave the masks without effect (CVE-2019-19921)."""
@@ -72,29 +83,32 @@ class MountFilesystem(Step):
             raise StepError(f'filesystem "{self.fstype}" must be mounted on ordinary directory')
 
 
+# Their files carry the kernel's own labels.
+_UNLABELLED = ("proc", "sysfs", "mqueue")
+
+
 class BindMount(Step):
-    """A file or directory of the host."""
+    """A file or directory of the host; with `tree` a copy that outside has made, whose owners are mapped."""
 
-    __slots__ = ("destination", "options", "source")
+    __slots__ = ("destination", "options", "source", "tree")
 
-    def __init__(self, source: str, destination: str, options: Options) -> None:
+    def __init__(self, source: str, destination: str, options: Options, tree: int = -1) -> None:
         self.source = source
         self.destination = destination
         self.options = options
+        self.tree = tree  # which of config.json's mounts it is, if outside must make it; else -1
 
     def describe(self) -> str:
         return f'mounting "{self.source}" to rootfs at "{self.destination}"'
 
     def apply(self, at: Inside) -> None:
+        mount_fd = self._copy(at)
+        place = -1
         try:
-            source = os.open(self.source, os.O_PATH | os.O_CLOEXEC)
-        except OSError as error:
-            raise KernelError.of("stat", error, self.source) from error
-        directory = stat.S_ISDIR(os.fstat(source).st_mode)
-        mount_fd = m.open_tree(source, "", recursive=self.options.recursive, what=self.source)
-        os.close(source)
-        place = make_directories(at.root, self.destination) if directory else make_file(at.root, self.destination)
-        try:
+            info = os.fstat(mount_fd)
+            directory = stat.S_ISDIR(info.st_mode)
+            place = make_directories(at.root, self.destination) if directory else make_file(at.root, self.destination)
+            guard_proc(place, self.destination, is_proc=is_type(mount_fd, PROC_SUPER_MAGIC))
             set_attributes(mount_fd, self.options, self.destination)
             # Before it is attached: it must not stay a peer of the host's mount unless it was asked to.
             if not self.options.propagation:
@@ -103,7 +117,84 @@ class BindMount(Step):
             m.attach(mount_fd, place, what=self.destination)
         finally:
             os.close(mount_fd)
+            if place >= 0:
+                os.close(place)
+
+    def _copy(self, at: Inside) -> int:
+        """The detached mount."""
+        if self.tree >= 0:
+            return at.ask("tree", str(self.tree))
+        source = open_outside(at, self.source)
+        try:
+            return m.open_tree(source, "", recursive=self.options.recursive, what=self.source)
+        finally:
+            os.close(source)
+
+
+class Remount(Step):
+    """The option `remount`: change the attributes of a mount that is there, and its instance's options."""
+
+    __slots__ = ("destination", "options")
+
+    def __init__(self, destination: str, options: Options) -> None:
+        self.destination = destination
+        self.options = options
+
+    def describe(self) -> str:
+        return f'remounting "{self.destination}"'
+
+    def apply(self, at: Inside) -> None:
+        options = self.options
+        place = at.open(self.destination)
+        try:
+            set_attributes(place, options, self.destination)
+            if not options.bind and (options.superblock or options.data):
+                m.reconfigure(place, [*options.superblock, *options.data], self.destination)
+            _propagate(place, options, self.destination)
+        finally:
             os.close(place)
+
+
+# What may be mounted on inside /proc: files that tools such as lxcfs stand in for. runc's list.
+_IN_PROC = {
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/loadavg",
+    "/proc/meminfo",
+    "/proc/net/dev",
+    "/proc/slabinfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/sys/crypto/fips_enabled",
+    "/proc/sys/kernel/ns_last_pid",
+    "/proc/uptime",
+}
+_PROC_ROOT = 1  # the inode of every proc instance's root directory, linux/proc_ns.h
+
+
+def guard_proc(place: int, destination: str, *, is_proc: bool) -> None:
+    """Refuse a mount that would forge /proc for those who trust it. Raises StepError, in runc's words.
+
+    A volume instead of /proc, or over files of it, makes what is written there go elsewhere: security labels, sysctls,
+    masks (CVE-2019-16884, CVE-2023-27561, CVE-2025-52881).
+    """
+    path = "/" + os.path.normpath(destination).lstrip("/")
+    inside = is_type(place, PROC_SUPER_MAGIC)
+    if path == "/proc" or (inside and os.fstat(place).st_ino == _PROC_ROOT):
+        if not is_proc:
+            raise StepError(f'"{destination}" cannot be mounted because it is not of type proc')
+    elif (inside or path.startswith("/proc/")) and path not in _IN_PROC:
+        raise StepError(f'"{destination}" cannot be mounted because it is inside /proc')
+
+
+def open_outside(at: Inside, path: str) -> int:
+    """Open a path of the host (O_PATH). A user namespace's root may lack the right to walk there: then outside does."""
+    try:
+        return os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except PermissionError:
+        return at.ask("source", path)
+    except OSError as error:
+        raise KernelError.of("stat", error, path) from error
 
 
 class MountCgroups(Step):

@@ -41,7 +41,7 @@ class JoinNamespaces(Step):
     __slots__ = ("paths",)
 
     def __init__(self, paths: Sequence[tuple[str, str]]) -> None:
-        self.paths = paths  # (type, path), without pid and time, which only a parent can choose
+        self.paths = paths  # (type, path); pid and time concern only children of who applies this
 
     def describe(self) -> str:
         return "joining namespaces " + ", ".join(path for _, path in self.paths)
@@ -87,6 +87,17 @@ class JoinProcess(Step):
         os.close(pidfd)
         if self.flags & p.CLONE_NEWUSER:
             become_root()
+
+
+class EnterRoot(Step):
+    """Stand in the root directory of the mount namespace joined, which is the container's."""
+
+    __slots__ = ()
+
+    def describe(self) -> str:
+        return "entering the container's root"
+
+    def apply(self, at: Inside) -> None:
         os.chdir("/")
         at.root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
@@ -108,6 +119,7 @@ class BecomeMapped(Step):
     def apply(self, at: Inside) -> None:
         if not at.mapped:
             at.hear("mapped")
+        p.set_dumpable(0)  # who is not root could not have mapped us otherwise
         become_root()
         if self.flags:
             p.unshare(self.flags)
@@ -210,9 +222,25 @@ class SetSysctls(Step):
             os.close(proc)
 
 
+_SWAPPED = str.maketrans("./", "/.")
+
+
+def sysctl_has_slashes(key: str) -> bool:
+    """Whether a name is a path (`net/ipv4/conf/eth0.1/forwarding`): what comes first is the separator, sysctl(8).
+
+    In the dotted form a slash stands for a dot: `net.ipv4.conf.eth0/1.forwarding`.
+    """
+    slash, dot = key.find("/"), key.find(".")
+    return slash >= 0 and (dot < 0 or slash < dot)
+
+
+def sysctl_name(key: str) -> str:
+    """The dotted form of either."""
+    return key.translate(_SWAPPED) if sysctl_has_slashes(key) else key
+
+
 def _write_sysctl(proc: int, key: str, value: str) -> None:
-    # `net.ipv4.conf.eth0/1.forwarding`: in sysctl(8)'s dotted form a slash stands for a dot.
-    path = "sys/" + (key if "/" in key and "." not in key else key.translate(str.maketrans("./", "/.")))
+    path = "sys/" + (key if sysctl_has_slashes(key) else key.translate(_SWAPPED))
     try:
         fd = openat2(proc, path, os.O_WRONLY, RESOLVE_NO_XDEV)
         try:

@@ -11,13 +11,15 @@ no directory for the old root is needed, and afterwards no path leads to the hos
 
 from __future__ import annotations
 
+import errno
 import os
 
 from groundplane.kernel.calls import mount as m
-from groundplane.kernel.calls.files import make_directories
+from groundplane.kernel.calls.files import make_directories, read_text
 from groundplane.kernel.errors import KernelError
 from groundplane.runtime.options import propagation_of
 from groundplane.runtime.steps.base import Inside, Step, StepError
+from groundplane.runtime.steps.mounts import open_outside
 
 
 class PrepareRoot(Step):
@@ -37,12 +39,14 @@ class PrepareRoot(Step):
         if kind == m.MS_UNBINDABLE:
             kind = m.MS_SLAVE  # an unbindable mount could not be cloned below; `FinishRoot` makes it so at the end
         m.mount_setattr(m.AT_FDCWD, "/", propagation=kind, recursive=True)
-        tree = m.open_tree(m.AT_FDCWD, self.path, recursive=True)
+        source = open_outside(at, self.path)
+        tree = m.open_tree(source, "", recursive=True, what=self.path)
         if kind == m.MS_SHARED:
             # Otherwise attaching it would show on the host, and pivot_root would refuse.
             _make_parent_private(self.path)
         m.mount_setattr(tree, propagation=m.MS_PRIVATE, what=self.path)
-        m.attach(tree, m.AT_FDCWD, self.path)
+        m.attach(tree, source, what=self.path)
+        os.close(source)
         at.root = tree
 
 
@@ -80,6 +84,51 @@ class PivotRoot(Step):
             os.chdir("/")
         except OSError as error:
             raise KernelError.of("fchdir", error, "rootfs") from error
+
+
+class MoveRoot(Step):
+    """runc's --no-pivot: move the root over the host's, for hosts whose root is a ramfs, which pivot_root(2) refuses.
+
+    The host's tree stays mounted below, where a process with CAP_SYS_CHROOT and CAP_SYS_ADMIN could find it, so its
+    proc and sysfs instances, which are not masked, are taken from this namespace first (as runc does).
+    """
+
+    __slots__ = ("path",)
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def describe(self) -> str:
+        return "moving the root"
+
+    def apply(self, at: Inside) -> None:
+        for place in reversed(_unmasked(self.path)):
+            m.mount_setattr(m.AT_FDCWD, place, propagation=m.MS_SLAVE, recursive=True)
+            try:
+                m.umount2(place, m.MNT_DETACH)
+            except KernelError as error:
+                if error.errno not in (errno.EINVAL, errno.EPERM):
+                    raise
+                # Locked to its parent in a user namespace: it can be covered, not taken away.
+                m.mount("tmpfs", place, "tmpfs")
+        try:
+            os.fchdir(at.root)
+            m.mount(self.path, "/", "", m.MS_MOVE)
+            os.chroot(".")
+            os.chdir("/")
+        except OSError as error:
+            raise KernelError.of("chroot", error, self.path) from error
+
+
+def _unmasked(root: str) -> list[str]:
+    """Mount points of proc and sysfs outside `root`, as /proc/self/mountinfo lists them (proc_pid_mountinfo(5))."""
+    found = []
+    for line in read_text("/proc/self/mountinfo").splitlines():
+        head, _, tail = line.partition(" - ")
+        place = head.split(" ")[4].replace("\\040", " ")
+        if tail.split(" ", 1)[0] in ("proc", "sysfs") and not f"{place}/".startswith(f"{root}/"):
+            found.append(place)
+    return found
 
 
 class FinishRoot(Step):

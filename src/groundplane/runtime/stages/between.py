@@ -1,0 +1,72 @@
+"""The stage between: a process that only enters namespaces, makes the new one inside them, and ends.
+
+Needed where a user namespace is joined. Who enters one leaves all rights over the old one for good, so outside cannot
+do it; and what the new process is to own (its PID namespace, without which it may not mount proc) must be made by
+somebody who is in the user namespace already. The child is made with CLONE_PARENT, so it is outside's own child, to
+be waited for like any other. A pidfd of it goes to outside with the word `born`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from groundplane.base.errors import GroundError
+from groundplane.kernel.calls import process as p
+from groundplane.kernel.calls.files import read_text, write_text
+from groundplane.kernel.errors import KernelError
+from groundplane.runtime.steps.base import Inside
+from groundplane.runtime.wording import words
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from groundplane.runtime.plan import Plan
+    from groundplane.runtime.talk import Talk
+
+
+def run(plan: Plan, talk: Talk, offsets: Sequence[str]) -> None:
+    """Enter what the plan joins, and clone. Returns in the new process only."""
+    assert plan.join is not None
+    try:
+        p.set_dumpable(0)
+        p.set_name("ground:between")
+        plan.join.apply(Inside(talk))
+        if plan.new_time:
+            p.unshare(p.CLONE_NEWTIME)
+            for line in offsets:
+                write_text("/proc/self/timens_offsets", line)
+        pid, pidfd = p.clone3(plan.clone_flags | p.CLONE_PARENT)
+    except (GroundError, OSError) as error:
+        talk.say("error", f"1 error during container init: error {plan.join.describe()}: {words(error)}")
+        os._exit(1)
+    if pid == 0:
+        return
+    talk.say_with_fd("born", pidfd)
+    os._exit(0)
+
+
+def await_birth(between: int, talk: Talk) -> tuple[int, int]:
+    """Outside's part: pid and pidfd of the new process, once the one between has ended. Raises KernelError, Gone."""
+    try:
+        word, text, pidfd = talk.hear_with_fd()
+    finally:
+        os.waitpid(between, 0)
+    if word != "born":
+        raise NotBorn(text)
+    return _pid_of(pidfd), pidfd
+
+
+class NotBorn(GroundError):
+    """The process between could not do it; the text is what it said: `CODE SENTENCE`."""
+
+
+def _pid_of(pidfd: int) -> int:
+    """The pid as we count, whatever PID namespace it was made in. proc_pid_fdinfo(5), pidfd_open(2)."""
+    for line in read_text(f"/proc/self/fdinfo/{pidfd}").splitlines():
+        if line.startswith("Pid:"):
+            pid = int(line.split()[1])
+            if pid > 0:
+                return pid
+    raise KernelError("pidfd", errno.ESRCH, "the new process has ended")

@@ -1,0 +1,108 @@
+"""What outside does for inside because inside has not the right: the rarer requests of `talk.py`, loaded on demand."""
+
+from __future__ import annotations
+
+import os
+from _socket import AF_UNIX as _AF_UNIX  # the C module: `socket` costs 3 ms at import
+from _socket import SCM_RIGHTS, SOCK_CLOEXEC, SOCK_STREAM, SOL_SOCKET, socket
+
+from groundplane.base.errors import GroundError
+from groundplane.kernel import idmaps
+from groundplane.kernel.calls import mount as m
+from groundplane.kernel.calls.files import RESOLVE_IN_ROOT, openat2
+from groundplane.kernel.calls.process import pidfd_getfd
+from groundplane.kernel.errors import KernelError
+from groundplane.oci.runtime import VERSION
+from groundplane.runtime import options
+from groundplane.runtime.hooks import complete_state
+from groundplane.runtime.wording import strerror, words
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from groundplane.oci.runtime import Config, Mount
+
+
+class FavourError(GroundError):
+    """It could not be done; the sentence says for what."""
+
+
+def open_source(pid: int, path: str) -> int:
+    """A path of the host's, walked with our rights but among the mounts of `pid`, which can then clone it."""
+    try:
+        root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise KernelError.of("open", error, f"/proc/{pid}/root") from error
+    try:
+        return openat2(root, path, os.O_PATH, RESOLVE_IN_ROOT)
+    except KernelError as error:
+        raise KernelError("stat", error.errno, path) from None
+    finally:
+        os.close(root)
+
+
+def make_tree(pid: int, config: Config, index: int, bundle: str) -> int:
+    """A detached copy of a bind mount's source whose owners are mapped. mount_setattr(2), MOUNT_ATTR_IDMAP, ≥ 5.12.
+
+    Made here, because the kernel wants CAP_SYS_ADMIN in the user namespace that the file system itself belongs to.
+    Without mappings of the mount's own the container's user namespace lends its (config.md, "Mounts").
+    """
+    mount = config.mounts[index]
+    parsed = options.parse(mount.options)
+    source = mount.source if mount.source.startswith("/") else f"{bundle}/{mount.source}"
+    try:
+        tree = m.open_tree(m.AT_FDCWD, source, recursive=parsed.recursive)
+        try:
+            namespace = _namespace(pid, mount)
+            try:
+                recursive = parsed.recursive_idmap and parsed.recursive
+                m.mount_setattr(tree, set=m.MOUNT_ATTR_IDMAP, userns_fd=namespace, recursive=recursive, what=source)
+            finally:
+                os.close(namespace)
+        except BaseException:
+            os.close(tree)
+            raise
+    except KernelError as error:
+        what = f'error mounting "{source}" to rootfs at "{mount.destination}"'
+        raise FavourError(f"error during container init: {what}: {words(error)}") from None
+    return tree
+
+
+def _namespace(pid: int, mount: Mount) -> int:
+    if not mount.uid_mappings:
+        return idmaps.of_process(pid)
+    uids = [(one.container_id, one.host_id, one.size) for one in mount.uid_mappings]
+    gids = [(one.container_id, one.host_id, one.size) for one in mount.gid_mappings]
+    return idmaps.namespace(uids, gids)
+
+
+def hand_over_listener(
+    pid: int, pidfd: int, descriptor: int, listener: tuple[str, str], state: Mapping[str, object]
+) -> None:
+    """Send the seccomp listener `descriptor` of `pid` to its agent, with the container process state.
+
+    config-linux.md, "The Container Process State": one connection, one state, then it is closed.
+    """
+    import json  # late: 5 ms
+
+    path, metadata = listener
+    document: dict[str, object] = {"ociVersion": VERSION, "fds": ["seccompFd"], "pid": pid}
+    if metadata:
+        document["metadata"] = metadata
+    document["state"] = complete_state(state, pid)
+    fd = pidfd_getfd(pidfd, descriptor)
+    try:
+        endpoint = socket(_AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
+        try:
+            endpoint.connect(path)
+            data = json.dumps(document).encode()
+            sent = endpoint.sendmsg([data], [(SOL_SOCKET, SCM_RIGHTS, fd.to_bytes(4, "little"))])
+            endpoint.sendall(data[sent:])
+        finally:
+            endpoint.close()
+    except OSError as error:
+        problem = strerror(error.errno or 0)
+        raise FavourError(f"error during container init: seccomp agent: dial unix {path}: {problem}") from error
+    finally:
+        os.close(fd)
