@@ -49,7 +49,7 @@ class Machine:
         self.settings = settings
         self.clock = clock
         self.cache = Cache(store)
-        self.registry = Registry(self.cache)
+        self.registry = Registry(self.cache, clock)
         self.admission = Chain([])
         self.authorizer: Authorizer
         self.rules: RuleResolver

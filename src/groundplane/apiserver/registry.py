@@ -14,7 +14,9 @@ from groundplane.apiserver.cache.feed import Cache
 from groundplane.apiserver.cache.stored import Object
 from groundplane.apiserver.statuses import Cause, StatusError
 from groundplane.apiserver.storage.objects import Objects
+from groundplane.apiserver.storage.shortlived import ShortLived
 from groundplane.apiserver.subresources import views
+from groundplane.base.clock import Clock
 from groundplane.kinds import conversion, defaults, resources, schema, strategies
 from groundplane.kinds.resources import Resource
 from groundplane.kinds.schema import Type
@@ -149,7 +151,8 @@ class Endpoint:
 class Registry:
     """All endpoints by (group, version, plural). Built-in ones are there from the start."""
 
-    def __init__(self, cache: Cache) -> None:
+    def __init__(self, cache: Cache, clock: Clock) -> None:
+        self._events = ShortLived(cache.store, clock)
         self._endpoints: dict[tuple[str, str, str], Endpoint] = {}
         self._stored: dict[tuple[str, str], Endpoint] = {}
         for resource in resources.resources():
@@ -157,7 +160,14 @@ class Registry:
 
     def _add_builtin(self, cache: Cache, resource: Resource) -> None:
         stored = resources.find(*resource.stored_as) or resource
-        objects = Objects(cache, stored.prefix, resource.group, resource.plural, namespaced=resource.namespaced)
+        objects = Objects(
+            cache,
+            stored.prefix,
+            resource.group,
+            resource.plural,
+            namespaced=resource.namespaced,
+            short_lived=self._events if resource.plural == "events" else None,
+        )
         endpoint = Endpoint(resource, stored, objects, Strategy(stored))
         self._endpoints[resource.group, resource.version, resource.plural] = endpoint
         if stored is resource:

@@ -40,6 +40,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "down": ("platform.down", "Take it down; with --purge, remove every trace of it", PLATFORM),
     "status": ("platform.status", "Show which roles run here, and where", PLATFORM),
     "doctor": ("platform.doctor", "Say what this host offers, what is missing, and how to mend it", PLATFORM),
+    "store": ("platform.store", "Look after the cluster's store: status, backup, restore, compact, check", PLATFORM),
     "kubeconfig": ("platform.kubeconfig", "Print the path of the cluster's kubeconfig", PLATFORM),
     "kube": ("kube", "Work with the cluster: get, apply, delete, logs, exec, wait, scale, rollout", CLUSTER),
     "apiserver": ("platform.apiserver", "Run a Kubernetes API server alone", ROLES),

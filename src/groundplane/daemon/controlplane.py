@@ -20,6 +20,7 @@ from groundplane.controllers.registry import CONTROLLERS
 from groundplane.controllers.runner import ClusterFacts, Context, Runner
 from groundplane.daemon import identities
 from groundplane.daemon.identities import Clients
+from groundplane.daemon.storecare import own_url
 from groundplane.kinds import resources as kinds
 from groundplane.scheduler.loop import Scheduler
 from groundplane.store.contract import Store
@@ -45,7 +46,7 @@ class ControlPlane:
         directory = os.path.join(self._settings.root, "store")
         os.makedirs(directory, mode=0o700, exist_ok=True)
         try:
-            self._store = await open_store(f"sqlite:{directory}/cluster.db", clock=self._clock)
+            self._store = await open_store(own_url(self._settings), clock=self._clock)
             self.server = await apiserver.start(self._settings, self._store, clock=self._clock)
             if dialer is not None:
                 self.server.reach_nodes(dialer)
@@ -57,6 +58,11 @@ class ControlPlane:
             await self.stop()
             raise
         return clients
+
+    @property
+    def store(self) -> Store | None:
+        """The open store of the running API server."""
+        return self._store
 
     @property
     def clients(self) -> Clients:

@@ -11,6 +11,7 @@ from groundplane import __version__
 from groundplane.base.errors import GroundError
 from groundplane.base.jsonyaml import DecodeError, dumps, loads
 from groundplane.daemon.instance import ROLES
+from groundplane.daemon.storecare import store_routes
 from groundplane.engine.contract import State
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def platform_routes(platform: Platform) -> list[web.RouteDef]:
-    """GET /ground/status · POST /ground/roles · POST /ground/down."""
+    """GET /ground/status · POST /ground/roles · POST /ground/down · the store's."""
 
     async def status(_: web.Request) -> web.Response:
         return _json(describe(platform))
@@ -45,6 +46,7 @@ def platform_routes(platform: Platform) -> list[web.RouteDef]:
         web.get("/ground/status", status),
         web.post("/ground/roles", roles),
         web.post("/ground/down", down),
+        *store_routes(platform),
     ]
 
 

@@ -44,7 +44,7 @@ def copy(source: str, path: str) -> int:
     """
     path = os.path.abspath(path)
     with _noted(source, path), _new_file(path) as beside, log.medium("cannot copy", source):
-        origin = sqlite3.connect(f"file:{_quoted(source)}?mode=ro", uri=True, isolation_level=None)
+        origin = sqlite3.connect(f"{log.uri(source)}?mode=ro", uri=True, isolation_level=None)
         target = sqlite3.connect(beside, isolation_level=None)
         try:
             target.execute("PRAGMA synchronous = OFF")  # `_new_file` syncs it once, before it gets its name
@@ -152,8 +152,3 @@ def _exists(path: str) -> StoreError:
 def _beside(path: str) -> str:
     directory, name = os.path.split(path)
     return os.path.join(directory, f".{name}.new")
-
-
-def _quoted(path: str) -> str:
-    """A path as SQLite reads it in a URI (https://sqlite.org/uri.html)."""
-    return path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")

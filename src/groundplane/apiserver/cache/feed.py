@@ -22,6 +22,7 @@ class Cache:
         self._feed: Watch | None = None
         self._tasks = Tasks("apiserver.cache")
         self.revision = 0
+        self.horizon = 0  # no list is answered as of an older revision than this
 
     def register(self, prefix: str, kind: str, api_version: str) -> None:
         """Keep the objects below `prefix`; before `start`."""

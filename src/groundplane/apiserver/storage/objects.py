@@ -6,6 +6,7 @@ from groundplane.apiserver import statuses
 from groundplane.apiserver.cache.collection import Collection
 from groundplane.apiserver.cache.feed import Cache
 from groundplane.apiserver.cache.stored import Object, Stored
+from groundplane.apiserver.storage.shortlived import ShortLived
 from groundplane.base.errors import GroundError
 from groundplane.store.contract import Conflict, KeyExists, StoreUnavailable
 
@@ -19,8 +20,18 @@ class Raced(GroundError):
 class Objects:
     """The objects below one key prefix. Every read drains the feed first, so a reader sees all answered writes."""
 
-    def __init__(self, cache: Cache, prefix: str, group: str, plural: str, *, namespaced: bool) -> None:
+    def __init__(
+        self,
+        cache: Cache,
+        prefix: str,
+        group: str,
+        plural: str,
+        *,
+        namespaced: bool,
+        short_lived: ShortLived | None = None,
+    ) -> None:
         self._cache = cache
+        self._short_lived = short_lived
         self._namespaced = namespaced
         self.prefix = prefix
         self.group = group
@@ -60,7 +71,10 @@ class Objects:
         """Write a new object. Raises AlreadyExists."""
         key, raw = self.key(namespace, name), self.collection.shape.encode(obj)
         try:
-            revision = await self._cache.store.create(key, raw)
+            if self._short_lived is None:
+                revision = await self._cache.store.create(key, raw)
+            else:
+                revision = await self._short_lived.write(lambda n: self._cache.store.create(key, raw, lease=n))
         except KeyExists:
             raise statuses.already_exists(self.group, self.plural, name) from None
         except StoreUnavailable as error:
@@ -73,7 +87,12 @@ class Objects:
             return old
         raw = self.collection.shape.encode(obj)
         try:
-            revision = await self._cache.store.update(old.key, raw, old.revision)
+            if self._short_lived is None:
+                revision = await self._cache.store.update(old.key, raw, old.revision)
+            else:
+                revision = await self._short_lived.write(
+                    lambda n: self._cache.store.update(old.key, raw, old.revision, lease=n)
+                )
         except Conflict as error:
             raise Raced(str(error)) from error
         except StoreUnavailable as error:

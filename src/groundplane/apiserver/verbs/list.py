@@ -88,6 +88,8 @@ async def _continue(endpoint: Endpoint, selection: Selection, token: Token, limi
 async def _page(endpoint: Endpoint, selection: Selection, token: Token, limit: int, too_old: str) -> Many:
     """The list as of `token.revision`: from memory where nothing has changed since, else from the store's history."""
     objects, start = endpoint.objects, _start(endpoint, token)
+    if token.revision < objects.cache.horizon:
+        raise _expired(token, too_old)
     collection = objects.collection
     if collection.newest <= token.revision:
         items = [s for s in collection.below(selection.prefix) if s.key >= start]
@@ -97,14 +99,19 @@ async def _page(endpoint: Endpoint, selection: Selection, token: Token, limit: i
             selection.prefix, start=max(start, selection.prefix) if token.start else "", revision=token.revision
         )
     except Compacted:
-        error = statuses.expired(too_old)
-        if token.start:
-            error.list_meta = {"continue": continuation.encode(Token(token.start, ANY_REVISION))}
-        raise error from None
+        raise _expired(token, too_old) from None
     except FutureRevision as future:
         raise too_large(token.revision, future.current) from None
     items = [collection.shape.stored(e.key, e.value, e.revision) for e in page.entries]
     return _cut(endpoint, selection, items, token.revision, limit)
+
+
+def _expired(token: Token, why: str) -> statuses.StatusError:
+    """410, and for who pages a token that goes on behind the last key as things are now."""
+    error = statuses.expired(why)
+    if token.start:
+        error.list_meta = {"continue": continuation.encode(Token(token.start, ANY_REVISION))}
+    return error
 
 
 def _start(endpoint: Endpoint, token: Token) -> str:

@@ -76,6 +76,11 @@ def lock(path: str) -> int:
     return fd
 
 
+def uri(path: str) -> str:
+    """A path as SQLite reads it in a URI (https://sqlite.org/uri.html)."""
+    return "file:" + path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+
+
 def connect(path: str, *, write: bool = False) -> sqlite3.Connection:
     """A connection of this thread. The writer's makes the file and its tables where they are missing."""
     if write:
@@ -98,7 +103,7 @@ def _prepare(db: sqlite3.Connection, path: str) -> None:
     db.execute("PRAGMA synchronous = FULL")  # fsync of the WAL at each commit: answered means durable
     db.execute("PRAGMA wal_autocheckpoint = 4000")  # 16 MB, because each checkpoint stalls the commit that meets it
     db.execute("PRAGMA journal_size_limit = 67108864")
-    match _format(db):
+    match stored_format(db):
         case 0:
             _become(db, _SCHEMA)
         case 1:
@@ -110,7 +115,7 @@ def _prepare(db: sqlite3.Connection, path: str) -> None:
             raise StoreUnavailable(told)
 
 
-def _format(db: sqlite3.Connection) -> int:
+def stored_format(db: sqlite3.Connection) -> int:
     """0 for a file that is nobody's yet. Raises sqlite3.DatabaseError where it is somebody else's."""
     [[version]] = db.execute("PRAGMA user_version").fetchall()
     [[application]] = db.execute("PRAGMA application_id").fetchall()

@@ -32,7 +32,7 @@ from groundplane.store.contract import (
     StoreUnavailable,
     Watch,
 )
-from groundplane.store.drivers.sqlite import check, log
+from groundplane.store.drivers.sqlite import check, log, replacing
 from groundplane.store.drivers.sqlite.writer import Writer
 from groundplane.store.leases import Lease, Leases
 from groundplane.store.retention import Ages, Retention
@@ -94,6 +94,7 @@ class SqliteStore:
         store = cls(path, log.lock(path), clock)
         try:
             backups.sweep(path)
+            replacing.settle(path)
             store._view, leases, leased = await store._writer.call(partial(_load, in_memory=keep.in_memory))
         except BaseException:
             await store.close()
