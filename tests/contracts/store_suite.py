@@ -37,7 +37,8 @@ def case(function: Case) -> Case:
 
 async def soon(watch: Watch) -> list[tuple[str, str, bytes]]:
     """What a watch gives within a deadline, without revisions."""
-    events = await asyncio.wait_for(watch.next(), 10)
+    async with asyncio.timeout(10):
+        events = await watch.next()
     return [(e.type.value, e.key, e.value) for e in events]
 
 

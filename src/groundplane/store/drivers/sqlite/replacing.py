@@ -41,7 +41,8 @@ def replace(path: str, backup: str, *, bump: int, aside: bool) -> tuple[int, int
     try:
         settle(path)
         if os.path.exists(path) and not aside:
-            raise StoreError(f"store: {path} exists already; a restore replaces it only with --replace, and keeps it beside")
+            told = "a restore replaces a store only with --replace, and keeps it beside"
+            raise StoreError(f"store: {path} exists already; {told}")
         try:
             keys, revision = _build(path + ".restoring", backup, bump)
         except BaseException:
