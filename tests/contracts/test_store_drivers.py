@@ -17,7 +17,8 @@ def test_store(url: str, case: str, state_root: Path) -> None:
     async def scenario() -> None:
         store = await open_store(url.format(root=state_root))
         try:
-            await asyncio.wait_for(CASES[case](store), 30)
+            async with asyncio.timeout(30):
+                await CASES[case](store)
         finally:
             await store.close()
 
