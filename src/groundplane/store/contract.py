@@ -14,7 +14,8 @@ Vocabulary
     from, anything older cannot; the newest value of each living key always stays.
 
     *Lease*: a promise to be heard of again. Keys written with one are deleted, like by anybody's `delete`, once it has
-    not been kept alive for its time to live. Each such deletion takes a revision and is an event.
+    not been kept alive for its time to live. Each such deletion is an event (those of one
+    lease share a revision on etcd).
 
 Life-cycle
     `registry.open_store(url)` gives a started driver; `close()` ends it after all acknowledged writes are safe.
@@ -87,6 +88,13 @@ class NoSuchLease(StoreError):
     def __init__(self, lease: int) -> None:
         super().__init__(f"store: no such lease: {lease}")
         self.lease = lease
+
+
+class TooLarge(StoreError):
+    """The value is larger than the medium takes (etcd: --max-request-bytes, 1.5 MiB unless told otherwise)."""
+
+    def __init__(self, key: str, size: int, why: str) -> None:
+        super().__init__(f"store: key {key}: {size} bytes are too many for the medium: {why}")
 
 
 class StoreUnavailable(StoreError):
