@@ -115,23 +115,18 @@ class Lives:
         started = supervised.started.result()
         for sentence in started.warnings:
             _log.warning("this host does not grant everything", container=record.id[:12], why=sentence)
-        if record.finished_at:
-            record.restart_count += 1
-        record.move("start")
-        record.pid, record.ticks = started.pid, started.ticks
-        record.started_at, record.finished_at = started.at, 0
-        record.exit_code, record.oom_killed, record.error = None, False, ""
+        record.begin(started)
         self._follow(record, supervised)
         save_state(record, self._places.directory(record.id))
         record.announce()
         self.tell(record, "start")
 
     def adopt(self, record: Record, supervised: Supervised) -> None:
-        """Go on with a container that a former engine started."""
+        """Go on with a container that a former engine started, be it only as far as the order to its spawner."""
         started = supervised.started.result()
-        record.state = State.RUNNING
-        record.pid, record.ticks = started.pid, started.ticks
-        record.started_at = started.at
+        if record.state is not State.RUNNING:  # the former one was killed before it could note the start
+            record.begin(started)
+            save_state(record, self._places.directory(record.id))
         record.rootfs = self._snapshots.mount(record.id)
         self._follow(record, supervised)
 

@@ -27,6 +27,7 @@ from groundplane.engine.contract import (
     Security,
     State,
 )
+from groundplane.wire.spawner import Started
 
 _VERSION = 1
 
@@ -65,6 +66,15 @@ class Record:
     def move(self, what: str) -> None:
         """Go to another state. Raises IllegalMove."""
         self.state = move(self.id[:12], self.state, what)
+
+    def begin(self, started: Started) -> None:
+        """Its program runs, for the first time or again."""
+        if self.finished_at:
+            self.restart_count += 1
+        self.move("start")
+        self.pid, self.ticks = started.pid, started.ticks
+        self.started_at, self.finished_at = started.at, 0
+        self.exit_code, self.oom_killed, self.error = None, False, ""
 
     def announce(self) -> None:
         """Wake everyone who waits for a change."""

@@ -14,6 +14,7 @@ import asyncio
 import shutil
 from pathlib import Path
 
+from groundplane.base import files
 from groundplane.base.log import Log
 from groundplane.engine.containers.life import Lives
 from groundplane.engine.containers.places import Places
@@ -31,6 +32,8 @@ async def recover(places: Places, lives: Lives, snapshots: Snapshots, groups: Gr
     places.state.mkdir(parents=True, exist_ok=True)
     records: list[Record] = []
     for directory in sorted(places.state.iterdir()):
+        if directory.is_dir():
+            files.sweep(directory)
         try:
             records.append(load(directory))
         except DamagedRecord as error:

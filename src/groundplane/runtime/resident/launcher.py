@@ -24,7 +24,7 @@ from groundplane.runtime import launch
 from groundplane.runtime.resident import slots
 from groundplane.runtime.resident.channel import AF_UNIX, CLOEXEC, ROOM, SEQPACKET, Channel, close_all
 from groundplane.runtime.resident.streams import Ends
-from groundplane.wire.spawner import Deposit, Failed, Message, Spawn, Started, decode, encode
+from groundplane.wire.spawner import Deposit, Failed, Message, Spawn, Started, decode
 
 _FILES = ("stdout", "stderr", "journal", "spool.1.0", "spool.1.1", "spool.2.0", "spool.2.1", "sock", "pid", "supervise")
 _ORDER = (slots.LISTENER, slots.PIDFD, slots.STDOUT, slots.STDERR, slots.INPUT, slots.MASTER)
@@ -54,10 +54,11 @@ class Handover:
         return True
 
 
-def launch_apart(order: bytes, link: socket.socket, other_end: int) -> int:
+def launch_apart(order: bytes, link: socket.socket, other_end: int, *, guard: int) -> int:
     """Fork a launcher and fill the slots with what it hands over; how many, or 0 where the container does not run.
 
-    `link` is over its slot, `other_end` the launcher's. Runs in the supervisor, so: few lines, few objects.
+    `link` is over its slot, `other_end` the launcher's; so is `guard`, the lock that says that it works (`orders.py`).
+    Runs in the supervisor, so: few lines, few objects.
     """
     process.set_child_subreaper(1)
     launcher = os.fork()
@@ -65,6 +66,7 @@ def launch_apart(order: bytes, link: socket.socket, other_end: int) -> int:
         os.close(slots.LAUNCHER)
         _work(order, socket.socket(fileno=other_end))
     os.close(other_end)
+    os.close(guard)
     _, extra, _, _ = link.recvmsg(1, ROOM, CLOEXEC)
     filled = 0
     if extra:
@@ -85,8 +87,9 @@ def _work(order: bytes, link: socket.socket) -> None:
     try:
         spec = decode(order)
         assert isinstance(spec, Spawn)
+        spawner = Channel.of_fd(slots.SPAWNER)  # to our end: then only does the spawner see a killed supervisor's end
         try:
-            _make(spec, link)
+            _make(spec, link, spawner)
         except _Orphaned:
             _undo(spec)
         except (launch.LaunchError, KernelError, OSError, ValueError) as error:
@@ -98,9 +101,9 @@ def _work(order: bytes, link: socket.socket) -> None:
         os._exit(0)
 
 
-def _make(spec: Spawn, link: socket.socket) -> None:
-    remove_files(spec, spec.exit_path)
-    write_file(f"{spec.run_dir}/supervise", encode(spec))
+def _make(spec: Spawn, link: socket.socket, spawner: Channel) -> None:
+    for path in (spec.exit_path, *_paths(spec)[:-1]):
+        remove(path)
     with open(f"{spec.run_dir}/config.json", "rb") as f:
         config = json.load(f)
     ends = Ends(spec)
@@ -120,7 +123,7 @@ def _make(spec: Spawn, link: socket.socket) -> None:
         write_file(f"{spec.run_dir}/pid", b"%d %d %d" % (created.pid, ticks, at))
         ends.take_terminal(created.console_fd)
         kept = ends.deposit()
-        Channel.of_fd(slots.SPAWNER).send(Deposit(created.pid, ticks, list(kept)), list(kept.values()))
+        spawner.send(Deposit(created.pid, ticks, list(kept)), list(kept.values()))
         listener = listen(spec.run_dir)
         fds = [listener, open_process(created.pid, ticks), *ends.handed_over()]
         if not _handed_over(link, fds):
@@ -175,10 +178,14 @@ def listen(run_dir: str) -> int:
     return listener.detach()
 
 
-def remove_files(spec: Spawn, *others: str) -> None:
+def remove_files(spec: Spawn) -> None:
     """Every file of a supervisor; `supervise` last, after which nobody need care."""
-    for path in (*others, *(f"{spec.run_dir}/{name}" for name in _FILES)):
+    for path in _paths(spec):
         remove(path)
+
+
+def _paths(spec: Spawn) -> list[str]:
+    return [f"{spec.run_dir}/{name}" for name in _FILES]
 
 
 def remove(path: str) -> None:

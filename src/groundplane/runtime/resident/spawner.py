@@ -23,6 +23,7 @@ from groundplane.runtime.resident.agents import run_exec, run_pin
 from groundplane.runtime.resident.channel import Channel, close_all, pair
 from groundplane.runtime.resident.forked import settle
 from groundplane.runtime.resident.keeper import Keeper
+from groundplane.runtime.resident.orders import is_launching, write_order
 from groundplane.runtime.resident.zygote import Zygote
 from groundplane.wire.spawner import (
     UNKNOWN,
@@ -31,6 +32,7 @@ from groundplane.wire.spawner import (
     Deposit,
     Done,
     Exec,
+    Failed,
     Hello,
     Message,
     Pin,
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _RESUME_DELAY = 0.5  # seconds before the next supervisor, where the last one lived no longer than that
+_LAUNCHING = 0.02  # seconds between two looks at a container that a former spawner's launcher is making
 _STATUSES = 256  # exit statuses kept of orphans whose supervisor has not said yet that they are its
 
 
@@ -63,6 +66,11 @@ class Ward:
         self.code = UNKNOWN
         self.done = False
         self.born_at = 0.0
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether somebody must supervise it; whoever clears up removes this file last."""
+        return os.path.exists(f"{self.spec.run_dir}/supervise")
 
 
 class Spawner:
@@ -125,7 +133,8 @@ class Spawner:
         ready = [ward for at, ward in self._due if at <= now]
         self._due = [(at, ward) for at, ward in self._due if at > now]
         for ward in ready:
-            self._resume(ward)
+            if self._wards.get(ward.spec.id) is ward:
+                self._adopt(ward)
         if self._keeper is not None and self._keeper.due and self._keeper.due <= now:
             self._keeper.start()
             self._watch_daemon()
@@ -235,14 +244,25 @@ class Spawner:
 
     def _acceptable(self, spec: Spawn) -> bool:
         """Only below our own run directory, and one supervisor a container: two would steal each other's bytes."""
+        known = self._wards.get(spec.id)
+        if known is not None and known.channel is None and not known.is_wanted:
+            self._forget(known)
         return spec.run_dir == f"{self._run_dir}/c/{spec.id[:12]}" and spec.id not in self._wards
 
     # -- supervisors --------------------------------------------------------------------------------------------
 
     def _spawn(self, spec: Spawn, fds: list[int]) -> None:
+        try:
+            guard = write_order(spec)
+        except OSError as error:  # a full disk, or its directory has gone
+            refusal = Channel.of_fd(os.dup(fds[0]))
+            refusal.send(Failed(128, f"the order to supervise it cannot be written: {error}"))
+            refusal.close()
+            return
         ward = self._wards[spec.id] = Ward(spec)
         ends = pair()  # between supervisor and launcher; made here, because there it would cost pages
-        self._fork_supervisor(ward, spec, [end.fileno() for end in ends] + fds)
+        self._fork_supervisor(ward, spec, [*(end.fileno() for end in ends), guard, *fds])
+        os.close(guard)
         for end in ends:
             end.close()
 
@@ -285,13 +305,16 @@ class Spawner:
             ward.done = True
 
     def _supervisor_gone(self, ward: Ward) -> None:
-        if ward.done or not os.path.exists(f"{ward.spec.run_dir}/supervise"):
-            close_all(ward.kept.values())
-            del self._wards[ward.spec.id]
+        if ward.done or not ward.is_wanted:
+            self._forget(ward)
         elif time.monotonic() - ward.born_at < _RESUME_DELAY:
             self._due.append((time.monotonic() + _RESUME_DELAY, ward))
         else:
             self._resume(ward)
+
+    def _forget(self, ward: Ward) -> None:
+        close_all(ward.kept.values())
+        del self._wards[ward.spec.id]
 
     def _adopt_all(self) -> None:
         """Find the containers of a former spawner: speak to each supervisor, or fork one where there is none."""
@@ -306,19 +329,25 @@ class Spawner:
             except FileNotFoundError:
                 continue
             except SpawnerProtocolError as error:
-                _complain(f"{name} is left to the engine: {error}")
+                _complain(f"{name} was not ordered: {error}")  # a spawner was killed before it had written all
+                os.unlink(f"{self._run_dir}/c/{name}/supervise")
                 continue
             if isinstance(spec, Spawn) and self._acceptable(spec):
-                self._adopt(spec)
+                ward = self._wards[spec.id] = Ward(spec)
+                self._adopt(ward)
 
-    def _adopt(self, spec: Spawn) -> None:
-        ward = self._wards[spec.id] = Ward(spec)
+    def _adopt(self, ward: Ward) -> None:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
-            sock.connect(f"{spec.run_dir}/sock")
-        except OSError:  # nobody listens: its supervisor is dead as well
+            sock.connect(f"{ward.spec.run_dir}/sock")
+        except OSError:  # nobody listens: its supervisor is dead as well, or does not listen yet
             sock.close()
-            self._resume(ward)
+            if not ward.is_wanted:
+                self._forget(ward)
+            elif is_launching(ward.spec):
+                self._due.append((time.monotonic() + _LAUNCHING, ward))
+            else:
+                self._resume(ward)
             return
         channel = Channel(sock)
         channel.send(Adopt())

@@ -4,9 +4,9 @@ Its parent may die: it then goes on alone, and a new spawner finds it by its soc
 moment: the container goes on, and another supervisor is forked that resumes where it stopped. It is made to own little
 memory: see `slots.py`, `zygote.py` and `launcher.py`, which does all that comes before the container runs.
 
-In the run directory `c/<id12>/` are, while it runs: `supervise` (its orders, a Spawn message; as long as this file is
-there somebody must supervise), `stdout` and `stderr` (FIFOs), `spool.*` and `journal` (see `output.py`), `pid`
-(`<pid> <start ticks> <start in ns>`), `sock` (where it listens). All are gone when it has ended.
+In the run directory `c/<id12>/` are, while it runs: `supervise` (its order, see `orders.py`), `stdout` and `stderr`
+(FIFOs), `spool.*` and `journal` (see `output.py`), `pid` (`<pid> <start ticks> <start in ns>`), `sock` (where it
+listens). All are gone when it has ended.
 """
 
 from __future__ import annotations
@@ -114,11 +114,11 @@ class Supervisor:
     def _start(self, fds: tuple[int, ...]) -> bool:
         """Have a launcher make the container; whether it runs. The launcher tells the engine either way."""
         slots.fill(slots.LAUNCHER, fds[0])
-        slots.fill(slots.CONTROL, fds[2])
+        slots.fill(slots.CONTROL, fds[3])
         os.set_blocking(slots.CONTROL, False)
-        for fd in fds[3:]:
+        for fd in fds[4:]:
             self._clients.add(Client(Channel.of_fd(fd), attached=True))
-        filled = launch_apart(self._order, self._launcher, fds[1])
+        filled = launch_apart(self._order, self._launcher, fds[1], guard=fds[2])
         self.streams.has_input = filled > 4
         self.streams.has_terminal = filled > 5
         self._watch_terminal()
