@@ -73,6 +73,8 @@ _PROBES: dict[str, Callable[[], str | None]] = {
     "strace": _program("strace"),
     "pure-v2": _pure_v2,
     "qemu": _program("qemu-system-x86_64"),
+    "qemu-aarch64": _program("qemu-aarch64-static"),
+    "assembler": _program("as"),
     "guest-kernel": _guest_kernel,
 }
 _known: dict[str, str | None] = {}

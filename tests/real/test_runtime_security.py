@@ -139,27 +139,49 @@ except OSError as error:
 """
 
 
-def test_the_hosts_interpreter_cannot_be_overwritten(box: Box) -> None:
+def execute_the_executor(box: Box, trick: str) -> subprocess.CompletedProcess[str]:
     """CVE-2019-5736: the container makes the runtime execute /proc/self/exe, which is the host's Python.
 
-    The container gets the host's libraries here, so that the attack runs at all. While the interpreter is executed
-    anywhere the kernel refuses to write to it (ETXTBSY) before it looks at the mount; what keeps it so once nothing
-    executes it is the mount, so the mount is what is looked at.
+    The container gets the host's libraries here, so that the attack runs at all.
     """
     for name in ("usr", "lib", "lib64", "root"):
         if os.path.isdir(f"/{name}"):
             box.mount(f"/{name}", "bind", f"/{name}", "rbind", "ro")
     box.config["root"]["readonly"] = False
-    (box.root / "evil").symlink_to("/proc/self/exe")
-    box.process["args"] = ["/evil", "-I", "-S", "-c", ESCAPE]
+    if trick == "link":
+        (box.root / "evil").symlink_to("/proc/self/exe")
+        box.process["args"] = ["/evil", "-I", "-S", "-c", ESCAPE]
+    else:
+        box.write("evil", f"#!/proc/self/exe -IS\n{ESCAPE}")
+        box.process["args"] = ["/evil"]
     box.process["env"] += [f"PYTHONHOME={os.path.dirname(os.path.dirname(os.path.realpath('/proc/self/exe')))}"]
     box.linux["cgroupsPath"] = f"/{box.cgroup}"
     box.save()
-    done = CommandLine(box.directory / "state")("run", "--bundle", str(box.directory), "evil")
+    try:
+        return CommandLine(box.directory / "state")("run", "--bundle", str(box.directory), "evil")
+    finally:
+        shutil.rmtree(box.directory / "state")
+
+
+@pytest.mark.parametrize("trick", ["link", "script"])
+def test_the_hosts_interpreter_is_not_what_is_executed(box: Box, trick: str) -> None:
+    """The executor is a file in memory that knows one thing to do, and is told nothing that makes sense."""
+    done = execute_the_executor(box, trick)
+    assert (done.returncode, done.stdout) == (1, "")
+
+
+@pytest.mark.parametrize("trick", ["link", "script"])
+def test_the_hosts_interpreter_cannot_be_overwritten(box: Box, trick: str) -> None:
+    """Where Python is the executor, here because of a hook, its file is on a read-only mount.
+
+    While the interpreter is executed anywhere the kernel refuses to write to it (ETXTBSY) before it looks at the mount;
+    what keeps it so once nothing executes it is the mount, so the mount is what is looked at.
+    """
+    box.config["hooks"] = {"startContainer": [{"path": "/bin/true"}]}
+    done = execute_the_executor(box, trick)
     answers = done.stdout.split("\n")
     assert answers[0] == "read-only mount True", done.stdout + done.stderr
     assert [answer.split()[0] for answer in answers[1:3]] == ["refused", "refused"]
-    shutil.rmtree(box.directory / "state")
 
 
 def test_an_exec_gives_the_container_no_descriptor_of_the_host(box: Box) -> None:

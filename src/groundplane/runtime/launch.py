@@ -74,12 +74,12 @@ class Created:
         talk = self._child.talk
         talk.say("start")
         try:
-            _, text = talk.hear()  # only `error` comes here
+            word, text = talk.hear()  # only `error` and `refused` come here
         except Gone:
             talk.close()
             return
         self.abort()
-        raise _failed(outside.launch_error(text))
+        raise _failed(outside.refusal(text) if word == "refused" else outside.launch_error(text))
 
     def abort(self) -> None:
         """Kill and reap the waiting process and close `pidfd` and `console_fd`. The cgroup is left to `delete`."""
@@ -132,6 +132,7 @@ def create(
     keyring: bool = True,
     pivot: bool = True,
     gate: tuple[int, int] | None = None,
+    trampoline: int = -1,
     seccomp_cache: str = "",
     lenient: bool = False,
 ) -> Created:
@@ -143,9 +144,10 @@ def create(
     limits of `linux.resources` (its parents too); empty: the caller's own cgroups. It may exist already if it has no
     process in it. `keep_fds` become the container's descriptors 3, 4, … in this order; nothing else is inherited.
     `keyring` gives it a session keyring of its own; `pivot` false moves the root over the host's instead of swapping
-    them (runc's --no-pivot). `gate` are descriptors to read `start` from and to answer on, for
-    a caller that ends before. `seccomp_cache` is a directory, private to root, for compiled profiles. `lenient` makes
-    a warning of a limit that this host has no means for, as Docker does, where it otherwise is an error, as with runc.
+    them (runc's --no-pivot). `gate` are descriptors to read `start` from and to answer on, for a caller that ends
+    before. `trampoline` is what protect.trampoline() gave, and closed here. `seccomp_cache` is a directory, private to
+    root, for compiled profiles. `lenient` makes a warning of a limit that this host has no means for, as Docker does,
+    where it otherwise is an error, as with runc.
 
     Hooks prestart, createRuntime and createContainer have run when it returns. Raises LaunchError; the process, its
     mounts and the cgroup are then gone, and poststop hooks have run (runtime.md, "Lifecycle", 3 to 5, 12, 13).
@@ -174,7 +176,7 @@ def create(
     if cgroup and groups.exists(cgroup) and groups.processes(cgroup):
         # Before anything is made, so that the failure does not take another's cgroup away.
         raise LaunchError(f"container's cgroup is not empty: {cgroup} has processes in it")
-    descriptors = outside.Descriptors(stdio, keep_fds, gate=Talk(*gate) if gate else None)
+    descriptors = outside.Descriptors(stdio, keep_fds, gate=Talk(*gate) if gate else None, trampoline=trampoline)
     try:
         return _create(document, plan, groups, descriptors, state, cgroup=cgroup, lenient=lenient)
     except BaseException as error:
@@ -214,6 +216,8 @@ def _create(
     finally:
         if cgroup_fd >= 0:
             os.close(cgroup_fd)
+        if descriptors.trampoline >= 0:
+            os.close(descriptors.trampoline)
     try:
         if plan.clone_flags & CLONE_NEWUSER:
             outside.map_ids(child, config.linux.uid_mappings, config.linux.gid_mappings)

@@ -67,7 +67,6 @@ def _problem(path: str) -> int:
     return 0 if mode & 0o111 and os.access(path, os.X_OK, effective_ids=True) else errno.EACCES
 
 
-def exec_error(path: str, error: OSError) -> ProgramError:
-    """Why execve(2) itself failed: a missing interpreter is 127 to Docker, everything else 126."""
-    number = error.errno or errno.EIO
+def exec_error(path: str, number: int) -> ProgramError:
+    """Why execve(2) itself failed, by its errno: a missing interpreter is 127 to Docker, everything else 126."""
     return ProgramError(f"exec {path}: {strerror(number)}", 127 if number in _MISSING else 126)

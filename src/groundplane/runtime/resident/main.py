@@ -28,7 +28,6 @@ def main(argv: list[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     try:
         protect.ensure("groundplane.runtime.resident.main", words)
-        protect.forget()
         return _run(words)
     except GroundError as error:
         os.write(2, f"{error}\n".encode())

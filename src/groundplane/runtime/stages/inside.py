@@ -9,12 +9,15 @@ rights that they have not (CVE-2016-9962).
 from __future__ import annotations
 
 import _signal as signal  # type: ignore[import-not-found] # because `signal` builds enumerations for 3 ms
+import errno
 import fcntl
 import gc
 import os
 
 from groundplane.base.errors import GroundError
 from groundplane.kernel.calls import process as p
+from groundplane.kernel.errors import KernelError
+from groundplane.kernel.trampoline import report
 from groundplane.runtime.program import ProgramError, exec_error, look_path
 from groundplane.runtime.steps.base import Inside
 from groundplane.runtime.talk import Gone, Talk
@@ -22,21 +25,15 @@ from groundplane.runtime.wording import words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from groundplane.runtime.plan import Plan
+    from groundplane.runtime.stages.outside import Descriptors
 
 # What Go's runtimes and shells assume where the document has no PATH.
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def run(
-    plan: Plan, talk: Talk, stdio: Sequence[int], keep_fds: Sequence[int], extra: list[int], gate: Talk | None
-) -> None:
-    """Walk the plan's steps, wait for `start`, execute; ends the process in every case.
-
-    `extra` are descriptors that steps own; `gate` takes the place of `talk` once ready.
-    """
+def run(plan: Plan, talk: Talk, descriptors: Descriptors) -> None:
+    """Walk the plan's steps, wait for `start`, execute; ends the process in every case."""
     try:
         gc.disable()
         if plan.privileged or not plan.clone_flags & p.CLONE_NEWUSER:
@@ -44,8 +41,8 @@ def run(
         p.set_name("ground:inside")
         _forget_signals()
         os.umask(0o022)  # of what the steps make in the container's tree, whatever the caller's is
-        talk, gate = _arrange_descriptors(talk, stdio, keep_fds, extra, gate)
-        _walk(plan, talk, gate)
+        talk = _arrange_descriptors(talk, descriptors)
+        _walk(plan, talk, descriptors)
     except Gone:
         pass  # nobody waits for us any more
     except BaseException as error:  # noqa: BLE001 because nothing may escape into the copied caller
@@ -54,7 +51,7 @@ def run(
         os._exit(1)
 
 
-def _walk(plan: Plan, talk: Talk, gate: Talk | None) -> None:
+def _walk(plan: Plan, talk: Talk, descriptors: Descriptors) -> None:
     at = Inside(talk)
     for step in plan.steps:
         try:
@@ -74,9 +71,9 @@ def _walk(plan: Plan, talk: Talk, gate: Talk | None) -> None:
             os._exit(1)
     at.wait_attached()
     talk.say("ready")
-    if gate is not None:
+    if descriptors.gate is not None:  # from here on it takes the place of `talk`
         talk.close()
-        talk = gate
+        talk = descriptors.gate
     at.talk = talk
     at.hear("start")
     if not path:
@@ -89,9 +86,11 @@ def _walk(plan: Plan, talk: Talk, gate: Talk | None) -> None:
             talk.say("error", f"1 {words(error)}")
             os._exit(1)
     try:
+        if descriptors.trampoline >= 0:
+            p.execveat(descriptors.trampoline, [report(path), *plan.args], environment)
         os.execve(path, list(plan.args), environment)
-    except OSError as error:
-        failure = exec_error(path, error)
+    except (OSError, KernelError) as error:
+        failure = exec_error(path, error.errno or errno.EIO)
         talk.say("error", f"{failure.exit_code} {failure}")
     os._exit(1)
 
@@ -110,32 +109,37 @@ def _forget_signals() -> None:
         p.default_action(number)
 
 
-def _arrange_descriptors(
-    talk: Talk, stdio: Sequence[int], keep_fds: Sequence[int], extra: list[int], gate: Talk | None
-) -> tuple[Talk, Talk | None]:
+def _arrange_descriptors(talk: Talk, descriptors: Descriptors) -> Talk:
     """0, 1, 2 and 3… become the container's; ours move above them, close-on-exec; everything else is closed.
 
-    `extra` is changed in place to the new numbers, which the steps that own them read later.
+    `descriptors` is changed in place to the new numbers, which the steps that own them read later. The first number
+    above the container's is what the trampoline reports to: it has to outlive the trampoline's own start.
     """
-    wanted = [*stdio, *keep_fds]
+    wanted = [*descriptors.stdio, *descriptors.keep]
     base = len(wanted)
+    extra, gate = descriptors.extra, descriptors.gate
 
     def lift(fd: int) -> int:
-        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, base)
+        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, base + 1)
 
     lifted = [lift(fd) for fd in wanted]
     moved = lift(talk.read_fd)
     talk = Talk(moved, moved)
     extra[:] = [lift(fd) for fd in extra]
     if gate is not None:
-        gate = Talk(lift(gate.read_fd), lift(gate.write_fd))
+        gate = descriptors.gate = Talk(lift(gate.read_fd), lift(gate.write_fd))
+    if descriptors.trampoline >= 0:
+        descriptors.trampoline = lift(descriptors.trampoline)
     for number, fd in enumerate(lifted):
         os.dup2(fd, number)
     keep = {*range(base), moved, *extra}
     if gate is not None:
         keep |= {gate.read_fd, gate.write_fd}
+    if descriptors.trampoline >= 0:
+        os.dup2((gate or talk).write_fd, base)
+        keep |= {base, descriptors.trampoline}
     p.close_all_but(keep)
-    return talk, gate
+    return talk
 
 
 def _home(uid: int) -> str:

@@ -11,7 +11,9 @@ from groundplane.kernel.calls import process as p
 from groundplane.kernel.calls.files import write_text
 from groundplane.kernel.calls.rlimits import prlimit
 from groundplane.kernel.errors import KernelError
+from groundplane.kernel.trampoline import read_report
 from groundplane.runtime.hooks import run_in_bundle
+from groundplane.runtime.program import exec_error
 from groundplane.runtime.stages import between, inside
 from groundplane.runtime.steps.namespaces import FLAGS, PROC_NAMES
 from groundplane.runtime.talk import Gone, Talk, pair
@@ -77,14 +79,20 @@ class Child:
 
 
 class Descriptors:
-    """What the new process gets of our descriptors: its own, those of steps, and the gate for `start`."""
+    """What the new process gets of our descriptors: its own, those of steps, the gate for `start`, the trampoline."""
 
-    __slots__ = ("extra", "gate", "keep", "stdio")
+    __slots__ = ("extra", "gate", "keep", "stdio", "trampoline")
 
     def __init__(
-        self, stdio: Sequence[int], keep: Sequence[int] = (), extra: list[int] | None = None, gate: Talk | None = None
+        self,
+        stdio: Sequence[int],
+        keep: Sequence[int] = (),
+        extra: list[int] | None = None,
+        gate: Talk | None = None,
+        trampoline: int = -1,
     ) -> None:
         self.stdio = stdio
+        self.trampoline = trampoline  # reports to the first descriptor above the container's; -1: executed directly
         self.keep = keep
         self.extra = extra if extra is not None else []
         self.gate = gate
@@ -107,7 +115,7 @@ def clone(plan: Plan, descriptors: Descriptors, offsets: Sequence[str] = (), cgr
     if pid == 0:
         if plan.join is not None:
             between.run(plan, theirs, offsets)
-        inside.run(plan, theirs, descriptors.stdio, descriptors.keep, descriptors.extra, descriptors.gate)
+        inside.run(plan, theirs, descriptors)
     _restore(restore)
     theirs.close()
     if plan.join is not None:
@@ -255,6 +263,13 @@ def launch_error(text: str) -> LaunchError:
     """What inside said, `CODE SENTENCE`, as an error."""
     code, _, sentence = text.partition(" ")
     return LaunchError(sentence, int(code))
+
+
+def refusal(text: str) -> LaunchError:
+    """What the trampoline said, as an error: why execve(2) failed."""
+    number, path = read_report(text)
+    failure = exec_error(path, number)
+    return LaunchError(str(failure), failure.exit_code)
 
 
 def _set_limits(pid: int, process: Process) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from groundplane.runtime import launch
+from groundplane.runtime import launch, protect
 from groundplane.runtime.state import Store
 from groundplane.runtime.verbs import creation
 
@@ -19,6 +19,7 @@ def create(given: Parsed, globals: Globals) -> int:
     store = Store(globals.root)
     store.directory(id)
     bundle = creation.Bundle(given, detach=True)
+    trampoline = protect.trampoline(bundle.config, 3 + len(bundle.keep))
     cgroup = creation.cgroup_path(bundle.config, id)
     directory = store.reserve(id)
     created = None
@@ -36,6 +37,7 @@ def create(given: Parsed, globals: Globals) -> int:
                 keep_fds=bundle.keep,
                 keyring=not given.switch("no-new-keyring"),
                 gate=gate,
+                trampoline=trampoline,
             )
         finally:
             for fd in gate:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from groundplane.kernel.calls.process import set_child_subreaper
-from groundplane.runtime import launch
+from groundplane.runtime import launch, protect
 from groundplane.runtime.state import Store
 from groundplane.runtime.verbs import creation
 from groundplane.runtime.verbs.ending import clear
@@ -21,6 +21,7 @@ def run(given: Parsed, globals: Globals) -> int:
     store = Store(globals.root)
     store.directory(id)
     bundle = creation.Bundle(given, detach=detach)
+    trampoline = protect.trampoline(bundle.config, 3 + len(bundle.keep))
     cgroup = creation.cgroup_path(bundle.config, id)
     directory = store.reserve(id)
     if not detach and not given.switch("no-subreaper"):
@@ -37,6 +38,7 @@ def run(given: Parsed, globals: Globals) -> int:
             console=bundle.terminal,
             keep_fds=bundle.keep,
             keyring=not given.switch("no-new-keyring"),
+            trampoline=trampoline,
         )
         creation.warn(globals, created.warnings)
         if detach:

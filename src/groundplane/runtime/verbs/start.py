@@ -53,9 +53,13 @@ def _open_gate(container: Container) -> None:
         os.close(gate)
         os.unlink(f"{container.directory}/exec.fifo")
         os.set_blocking(reply, True)
-        answer = os.read(reply, 32768).decode(errors="replace")
+        answer = os.read(reply, 32768).decode(errors="surrogateescape")
     finally:
         os.close(reply)
     word, _, text = answer.partition(" ")
     if word == "error":
         raise GroundError(text.partition(" ")[2])
+    if word == "refused":
+        from groundplane.runtime.stages.outside import refusal  # late: it seldom is
+
+        raise GroundError(str(refusal(text)))
