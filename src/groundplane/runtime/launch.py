@@ -157,6 +157,10 @@ def create(
         validate(document)
         seccomp = compiled((config.get("linux") or {}).get("seccomp"), seccomp_cache)
         groups = _once.groups()
+        if cgroup and not _once.host().privileged:
+            from groundplane.runtime import rootless  # late: for those who are not root
+
+            cgroup = rootless.permitted_cgroup(groups, cgroup, document)
         assert document.root is not None
         plan = plan_container(
             document,
@@ -164,7 +168,7 @@ def create(
             id=id,
             bundle=bundle,
             root=_root(bundle, document.root.path),
-            views=groups.views(cgroup) if cgroup else (),
+            views=groups.views(cgroup or id) if cgroup or _own_cgroups(document) else (),
             console=console,
             keyring=keyring,
             pivot=pivot,
@@ -207,6 +211,10 @@ def _create(
     lenient: bool,
 ) -> Created:
     warnings = plan.warnings
+    seccomp = config.linux.seccomp
+    listener = (seccomp.listener_path, seccomp.listener_metadata) if seccomp else ("", "")
+    process = config.process or NO_PROCESS
+    order = outside.Order(process, state, privileged=plan.privileged, config=config, listener=listener)
     cgroup_fd = -1
     if cgroup and groups.layout == "v2":
         warnings += _make_cgroup(groups, cgroup, config, lenient=lenient)
@@ -220,16 +228,13 @@ def _create(
             os.close(descriptors.trampoline)
     try:
         if plan.clone_flags & CLONE_NEWUSER:
-            outside.map_ids(child, config.linux.uid_mappings, config.linux.gid_mappings)
+            outside.map_ids(child, order, config.linux.uid_mappings, config.linux.gid_mappings)
         if cgroup and cgroup_fd < 0:
             warnings += _make_cgroup(groups, cgroup, config, lenient=lenient)  # while it mounts its root
             outside.attach(child, groups, cgroup)
         else:
             outside.attach(child, groups, "")
-        seccomp = config.linux.seccomp
-        listener = (seccomp.listener_path, seccomp.listener_metadata) if seccomp else ("", "")
-        process = config.process or NO_PROCESS
-        outside.await_ready(child, outside.Order(process, state, config=config, listener=listener))
+        outside.await_ready(child, order)
     except BaseException:
         child.end()
         raise
@@ -253,6 +258,11 @@ def _make_cgroup(groups: Groups, cgroup: str, config: Config, *, lenient: bool) 
         problem = "error during container init: error setting cgroup config for procHooks process"
         raise LaunchError(f"{problem}: {cgroup_words(error)}") from error
     return degraded + notices_of(resources)
+
+
+def _own_cgroups(config: Config) -> bool:
+    """Whether a new cgroup namespace makes the caller's own group the container's root."""
+    return any(n.type == "cgroup" and not n.path for n in config.linux.namespaces)
 
 
 def _root(bundle: str, path: str) -> str:
@@ -299,6 +309,8 @@ def exec_process(
         document = read_process(process)
         validate_process(document)
         groups = _once.groups()
+        if cgroup and not _once.host().privileged and not groups.exists(cgroup):
+            cgroup = ""  # the container was made without one, see rootless.py
         pidfd = pidfd_open(pid)
         flags, parent = outside.namespaces_of(pid)
         descriptors = [pidfd]
@@ -315,10 +327,16 @@ def exec_process(
             plan.parent_namespaces = parent
         child = outside.clone(plan, outside.Descriptors(stdio, keep_fds, descriptors))
         try:
+            affinity = document.exec_cpu_affinity
+            if affinity:
+                outside.set_affinity(child, affinity.initial)
             outside.attach(child, groups, cgroup, below=below, beside=pid)
+            if affinity:
+                outside.set_affinity(child, affinity.final)
             asked = seccomp or {}
             listener = (asked.get("listenerPath") or "", asked.get("listenerMetadata") or "")
-            outside.await_ready(child, outside.Order(document, state or NO_STATE, listener=listener))
+            order = outside.Order(document, state or NO_STATE, privileged=plan.privileged, listener=listener)
+            outside.await_ready(child, order)
         except BaseException:
             child.end()
             raise

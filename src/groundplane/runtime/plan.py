@@ -102,6 +102,10 @@ def plan_container(
     Raises BadConfig, ProgramError.
     """
     process = config.process or NO_PROCESS
+    if not host.privileged:
+        from groundplane.runtime import rootless  # late: for those who are not root
+
+        rootless.check(config)
     plan = Plan(process, _clone_flags(config), privileged=host.privileged)
     plan.steps += _isolation(config, plan, f"_ses.{id}" if keyring else "")
     plan.steps.append(rootfs.PrepareRoot(root, config.linux.rootfs_propagation))
@@ -279,10 +283,8 @@ def _finish_root(config: Config) -> list[Step]:
         m.destination.rstrip("/") == "/dev" and m.type == "tmpfs" and options.parse(m.options).read_only
         for m in config.mounts
     )
-    if dev_readonly or root.readonly or linux.rootfs_propagation:
-        steps.append(
-            rootfs.FinishRoot(readonly=root.readonly, dev_readonly=dev_readonly, propagation=linux.rootfs_propagation)
-        )
+    if dev_readonly or root.readonly:
+        steps.append(rootfs.FinishRoot(readonly=root.readonly, dev_readonly=dev_readonly))
     if config.hostname or config.domainname:
         steps.append(namespaces.SetNames(config.hostname, config.domainname))
     if linux.sysctl:
@@ -291,6 +293,8 @@ def _finish_root(config: Config) -> list[Step]:
         steps.append(paths.ReadOnlyPaths(linux.readonly_paths))
     if linux.masked_paths:
         steps.append(paths.MaskPaths(linux.masked_paths))
+    if linux.rootfs_propagation:
+        steps.append(rootfs.SetPropagation(linux.rootfs_propagation))
     if linux.personality:
         steps.append(identity.SetPersonality(_PERSONALITIES[linux.personality.domain]))
     return steps

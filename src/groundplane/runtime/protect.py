@@ -11,8 +11,10 @@ of the mount that holds the interpreter, with that clone read-only. /proc/self/e
 mount, which open(2) for writing refuses with EROFS, and which nobody can remount or unmount, because it is attached in
 no mount namespace. It costs no memory (a sealed copy, as older runtimes make, is 7 MB) and no entry in the mount table;
 the file's pages stay shared with every other Python of the host. It protects whatever the container does, and is worth
-its price, the start of an interpreter (7 ms), to a process that lives long.
-Needs CAP_SYS_ADMIN, open_tree(2) Linux ≥ 5.2 and mount_setattr(2) ≥ 5.12.
+its price, the start of an interpreter (7 ms), to a process that lives long. The clone's attributes cannot be changed
+back either: with its last descriptor, which the execve(2) closes, it stops being a mount in any sense, and no call
+finds it any more (EINVAL).
+Needs CAP_SYS_ADMIN, or a kernel that lets users make user namespaces; open_tree(2) ≥ 5.2, mount_setattr(2) ≥ 5.12.
 
 *A trampoline* (`trampoline`). Our process executes a sealed file in memory, and that file the container's program
 (`kernel/trampoline.py`): a third of a millisecond. It is for a command that lives for one container, and only where
@@ -61,13 +63,47 @@ def ensure(module: str, arguments: list[str]) -> None:
     if again:
         raise GroundError("the interpreter could not be put on a read-only mount (CVE-2019-5736): refusing to go on")
     try:
-        fd = m.open_tree(m.AT_FDCWD, os.path.realpath("/proc/self/exe"), recursive=False)
-        m.mount_setattr(fd, set=m.MOUNT_ATTR_RDONLY)
+        fd = _clone() if os.geteuid() == 0 else _clone_in_namespace()
         root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
         program = _PROGRAM.format(root=root, module=module)
         execveat(fd, [sys.executable, "-I", "-S", "-c", program, *arguments], {**os.environ, _AGAIN: "1"})
     except KernelError as error:
         raise GroundError(f"the interpreter cannot be protected from containers (CVE-2019-5736): {error}") from error
+
+
+def _clone() -> int:
+    """The executable on a read-only mount that is attached nowhere. Raises KernelError."""
+    fd = m.open_tree(m.AT_FDCWD, os.path.realpath("/proc/self/exe"), recursive=False)
+    m.mount_setattr(fd, set=m.MOUNT_ATTR_RDONLY)
+    return fd
+
+
+def _clone_in_namespace() -> int:
+    """The same without root: a child makes it in a user namespace of its own and hands it over."""
+    from groundplane.kernel.calls.process import CLONE_NEWNS, CLONE_NEWUSER, unshare
+    from groundplane.runtime.talk import Gone, pair
+
+    ours, theirs = pair()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            unshare(CLONE_NEWUSER | CLONE_NEWNS)
+            theirs.say_with_fd("clone", _clone())
+        except KernelError as error:
+            theirs.say("error", str(error))
+        finally:
+            os._exit(0)
+    theirs.close()
+    try:
+        word, text, fd = ours.hear_with_fd()
+    except Gone:
+        raise GroundError("the interpreter cannot be protected from containers (CVE-2019-5736)") from None
+    finally:
+        ours.close()
+        os.waitpid(pid, 0)
+    if word != "clone":
+        raise GroundError(f"the interpreter cannot be protected from containers (CVE-2019-5736): {text}")
+    return fd
 
 
 def trampoline(config: dict[str, Any], report_fd: int) -> int:

@@ -174,8 +174,10 @@ def _restore(chosen: list[tuple[int, int]]) -> None:
         os.close(fd)
 
 
-def map_ids(child: Child, uids: Sequence[IdMapping], gids: Sequence[IdMapping]) -> None:
+def map_ids(child: Child, order: Order, uids: Sequence[IdMapping], gids: Sequence[IdMapping]) -> None:
     """Write the new user namespace's mappings (user_namespaces(7)) and say so."""
+    if not order.privileged:
+        _set_oom_score(child.pid, order.process)  # later its files in /proc are not ours to write
     idmaps.write(child.pid, _lines(uids), _lines(gids))
     child.talk.say("mapped")
 
@@ -193,20 +195,31 @@ def attach(
     child.talk.say("attached")
 
 
+def set_affinity(child: Child, cpus: Sequence[int]) -> None:
+    """The CPUs of a process of exec (config.md, "execCPUAffinity"); none named: as it is. sched_setaffinity(2)."""
+    if cpus:
+        try:
+            os.sched_setaffinity(child.pid, cpus)
+        except OSError as error:
+            raise KernelError.of("sched_setaffinity", error, f"CPUs {cpus}") from error
+
+
 class Order:
     """What is being launched, as far as outside must know it to serve what inside asks for."""
 
-    __slots__ = ("config", "listener", "process", "state")
+    __slots__ = ("config", "listener", "privileged", "process", "state")
 
     def __init__(
         self,
         process: Process,
         state: Mapping[str, object],
         *,
+        privileged: bool,
         config: Config | None = None,
         listener: tuple[str, str] = ("", ""),
     ) -> None:
         self.process = process
+        self.privileged = privileged
         self.state = state  # the container's, for hooks and the seccomp agent
         self.config = config  # None for a process beside an init
         self.listener = listener  # the seccomp agent's socket and what to tell it
@@ -229,6 +242,8 @@ def await_ready(child: Child, order: Order) -> None:
             child.warnings.append(text)
         elif word == "limits":
             _set_limits(child.pid, order.process)
+            if order.privileged:
+                _set_oom_score(child.pid, order.process)
             child.talk.say("go")
         elif word == "hooks" and order.config is not None:
             hooks = order.config.hooks
@@ -273,7 +288,7 @@ def refusal(text: str) -> LaunchError:
 
 
 def _set_limits(pid: int, process: Process) -> None:
-    """rlimits and oom_score_adj: raising them needs rights over the host's user namespace, which inside may lack.
+    """rlimits: raising them needs rights over the host's user namespace, which inside may lack.
 
     prlimit(2) of a process of another user needs CAP_SYS_RESOURCE, so this comes before it becomes the container's.
     """
@@ -284,6 +299,10 @@ def _set_limits(pid: int, process: Process) -> None:
             raise LaunchError(
                 f"error during container init: error setting rlimits for ready process: {words(error)}"
             ) from None
+
+
+def _set_oom_score(pid: int, process: Process) -> None:
+    """Lowering it needs such a right too. proc_pid_oom_score_adj(5)."""
     if process.oom_score_adj is not None:
         write_text(f"/proc/{pid}/oom_score_adj", str(process.oom_score_adj))
 

@@ -215,6 +215,9 @@ class MountCgroups(Step):
         at.wait_attached()  # a cgroup namespace's root is where its maker is at that moment (cgroup_namespaces(7))
         if self.namespace:
             unshare(CLONE_NEWCGROUP)
+        elif not self.views:
+            self._bind_hosts(at)
+            return
         flags = m.MOUNT_ATTR_NOSUID | m.MOUNT_ATTR_NODEV | m.MOUNT_ATTR_NOEXEC
         if len(self.views) == 1 and not self.views[0].name:
             self._attach_view(at, self.views[0], self.destination, self.options.set)
@@ -230,6 +233,18 @@ class MountCgroups(Step):
         if self.options.read_only:
             m.mount_setattr(base, set=m.MOUNT_ATTR_RDONLY, what=self.destination)
         os.close(base)
+
+    def _bind_hosts(self, at: Inside) -> None:
+        """Without a group of its own and without a namespace: the host's tree, to look at only (CVE-2023-25809)."""
+        mount_fd = m.open_tree(m.AT_FDCWD, "/sys/fs/cgroup", recursive=True)
+        try:
+            flags = m.MOUNT_ATTR_RDONLY | m.MOUNT_ATTR_NOSUID | m.MOUNT_ATTR_NODEV | m.MOUNT_ATTR_NOEXEC
+            m.mount_setattr(mount_fd, set=flags, recursive=True, what=self.destination)
+            place = make_directories(at.root, self.destination)
+            m.attach(mount_fd, place, what=self.destination)
+            os.close(place)
+        finally:
+            os.close(mount_fd)
 
     def _attach_view(self, at: Inside, view: View, destination: str, attributes: int) -> None:
         place = make_directories(at.root, destination)

@@ -134,12 +134,11 @@ def _unmasked(root: str) -> list[str]:
 class FinishRoot(Step):
     """The root's own flags, after everything has been mounted on it."""
 
-    __slots__ = ("dev_readonly", "propagation", "readonly")
+    __slots__ = ("dev_readonly", "readonly")
 
-    def __init__(self, *, readonly: bool, dev_readonly: bool, propagation: str) -> None:
+    def __init__(self, *, readonly: bool, dev_readonly: bool) -> None:
         self.readonly = readonly
         self.dev_readonly = dev_readonly
-        self.propagation = propagation
 
     def describe(self) -> str:
         return "setting the flags of the root mount"
@@ -151,9 +150,22 @@ class FinishRoot(Step):
             os.close(fd)
         if self.readonly:
             m.mount_setattr(at.root, set=m.MOUNT_ATTR_RDONLY, what="/")
-        if self.propagation:
-            kind, recursive = propagation_of(self.propagation)
-            m.mount_setattr(at.root, propagation=kind, recursive=recursive, what="/")
+
+
+class SetPropagation(Step):
+    """`linux.rootfsPropagation`, last of all that mounts: what is unbindable can be bound no more, by us neither."""
+
+    __slots__ = ("propagation",)
+
+    def __init__(self, propagation: str) -> None:
+        self.propagation = propagation
+
+    def describe(self) -> str:
+        return f"making the root mount {self.propagation}"
+
+    def apply(self, at: Inside) -> None:
+        kind, recursive = propagation_of(self.propagation)
+        m.mount_setattr(at.root, propagation=kind, recursive=recursive, what="/")
 
 
 class MakeWorkingDirectory(Step):
