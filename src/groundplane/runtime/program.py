@@ -7,6 +7,8 @@ import os
 import stat
 
 from groundplane.base.errors import GroundError
+from groundplane.kernel.calls.files import check_access
+from groundplane.kernel.errors import KernelError
 from groundplane.runtime.wording import strerror
 
 TYPE_CHECKING = False
@@ -64,7 +66,14 @@ def _problem(path: str) -> int:
         return error.errno or errno.EIO
     if stat.S_ISDIR(mode):
         return errno.EISDIR
-    return 0 if mode & 0o111 and os.access(path, os.X_OK, effective_ids=True) else errno.EACCES
+    if not mode & 0o111:
+        return errno.EACCES
+    try:
+        check_access(path, os.X_OK)
+    except KernelError as error:
+        # A seccomp profile older than the call refuses the question; execve(2) will answer it.
+        return 0 if error.errno in (errno.EPERM, errno.ENOSYS) else error.errno
+    return 0
 
 
 def exec_error(path: str, number: int) -> ProgramError:

@@ -32,6 +32,10 @@ O_PATH = os.O_PATH
 _openat2 = bind("openat2", INT, TEXT, BUFFER, INT)
 _mknodat = bind("mknodat", INT, TEXT, INT, INT)
 _fstatfs = bind("fstatfs", INT, BUFFER)
+_faccessat2 = bind("faccessat2", INT, TEXT, INT, INT)
+
+_AT_FDCWD = -100
+_AT_EACCESS = 0x200
 
 
 def openat2(fd: int, path: str, flags: int, resolve: int, mode: int = 0) -> int:
@@ -44,6 +48,11 @@ def openat2(fd: int, path: str, flags: int, resolve: int, mode: int = 0) -> int:
             if error.errno != errno.EAGAIN or attempt == 127:
                 raise
     raise AssertionError("unreachable")
+
+
+def check_access(path: str, mode: int) -> None:
+    """faccessat2(2), Linux ≥ 5.8, for the effective user with its capabilities; `mode` is of os.R_OK, W_OK, X_OK."""
+    _faccessat2(path, _AT_FDCWD, path_bytes(path), mode, _AT_EACCESS)
 
 
 def open_in_root(root: int, path: str, flags: int = os.O_PATH, mode: int = 0) -> int:

@@ -19,6 +19,7 @@ TABLE: dict[str, tuple[int, int]] = {
     "clone3": (435, 435),
     "close_range": (436, 436),
     "execveat": (322, 281),
+    "faccessat2": (439, 439),
     "fstatfs": (138, 44),
     "fsconfig": (431, 431),
     "fsmount": (432, 432),
