@@ -1,4 +1,4 @@
-"""Both drivers of the store against the one suite."""
+"""All drivers of the store against the one suite."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.contracts.store_suite import CASES
+from tests.fakes import etcd
 
 from groundplane.store.registry import open_store
 
@@ -23,3 +24,11 @@ def test_store(url: str, case: str, state_root: Path) -> None:
             await store.close()
 
     asyncio.run(scenario())
+
+
+@pytest.mark.needs("etcd")
+@pytest.mark.parametrize("case", CASES)
+def test_store_on_etcd(case: str, state_root: Path) -> None:
+    """An etcd for each case: one's compactions would be another's missing history."""
+    with etcd.cluster(state_root) as server:
+        test_store(server.url(), case, state_root)

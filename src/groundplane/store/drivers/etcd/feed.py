@@ -14,6 +14,8 @@ seconds the newest revision is asked for, so that an idle server notices too.
 from __future__ import annotations
 
 import asyncio
+import heapq
+import itertools
 from collections.abc import Coroutine
 from typing import Any
 
@@ -42,7 +44,8 @@ class Feed:
         self._keys = keys
         self._limits = {"limit": in_memory, "limit_bytes": in_memory_bytes}
         self.view = View((), 0, 0, Recent(0))
-        self._waiting: dict[asyncio.Future[None], int] = {}
+        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []  # a heap: revision, order, who
+        self._order = itertools.count()
         self._heard = 0.0
         self._stream: asyncio.Task[None] | None = None
         self._asking: asyncio.Task[int] | None = None
@@ -58,10 +61,10 @@ class Feed:
     async def stop(self) -> None:
         await self._tasks.stop()
         self.view.watchers.close()
-        for waiting in self._waiting:
-            if not waiting.done():
-                waiting.set_exception(StoreUnavailable("store: closed"))
-        self._waiting = {}
+        for _, _, came in self._waiting:
+            if not came.done():
+                came.set_exception(StoreUnavailable("store: closed"))
+        self._waiting = []
 
     async def sync(self) -> int:
         """etcd's newest revision, once the view is there. Raises StoreUnavailable.
@@ -122,14 +125,13 @@ class Feed:
         if self.view.revision >= revision:
             return True
         came: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting[came] = revision
+        heapq.heappush(self._waiting, (revision, next(self._order), came))
         try:
             async with asyncio.timeout(seconds):
                 await came
         except TimeoutError:
+            came.cancel()
             return self.view.revision >= revision
-        finally:
-            self._waiting.pop(came, None)
         return True
 
     async def _look(self) -> None:
@@ -193,8 +195,9 @@ class Feed:
 
     def _arrived(self, revision: int) -> None:
         self.view.advance(revision)
-        for came, wanted in self._waiting.items():
-            if wanted <= self.view.revision and not came.done():
+        while self._waiting and self._waiting[0][0] <= self.view.revision:
+            came = heapq.heappop(self._waiting)[2]
+            if not came.done():
                 came.set_result(None)
 
     async def _reload(self, oldest: int) -> None:

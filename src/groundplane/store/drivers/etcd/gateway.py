@@ -16,6 +16,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from io import BytesIO
 from typing import Any
 
 import aiohttp
@@ -29,6 +30,7 @@ _CONNECT = 2.0  # seconds until a member that does not take the connection is gi
 _PATIENCE = 3  # times `timeout`: how long a call goes on trying
 _PAUSE = (0.02, 1.0)  # seconds between rounds over all members, doubled up to the second
 _CONNECTIONS = 256
+_LARGE = 2**20
 _UNFINISHED = frozenset({1, 2, 4, 14})  # Canceled, Unknown, DeadlineExceeded, Unavailable
 PERMISSION, _EXHAUSTED, _UNAUTHENTICATED = 7, 8, 16
 _SPACE = "database space exceeded"
@@ -74,7 +76,9 @@ class Gateway:
         self._present = 0
         self._token = ""
         self._signing_in = asyncio.Lock()
-        connector = aiohttp.TCPConnector(limit=_CONNECTIONS, ssl=_context(target))
+        # The seconds of a call begin when it may be sent, so calls wait here for their turn, not in the connector.
+        self._turns = asyncio.Semaphore(_CONNECTIONS)
+        connector = aiohttp.TCPConnector(limit=0, ssl=_context(target))
         self._timeout = aiohttp.ClientTimeout(total=target.timeout, sock_connect=min(_CONNECT, target.timeout))
         self._forever = aiohttp.ClientTimeout(total=None, sock_connect=self._timeout.sock_connect)
         self._session = aiohttp.ClientSession(connector=connector, raise_for_status=False)
@@ -159,7 +163,7 @@ class Gateway:
 
     async def _send(self, member: int, path: str, body: dict[str, Any]) -> dict[str, Any]:
         try:
-            async with self._post(member, path, body, self._timeout) as response:
+            async with self._turns, self._post(member, path, body, self._timeout) as response:
                 url = self._members[member]
                 if response.status == 404 and "json" not in response.content_type:
                     raise StoreError(f"store: {url} has no {path}: etcd 3.4 or newer, its gateway on, expected")
@@ -180,7 +184,8 @@ class Gateway:
             # A member that loses its leader ends the stream instead of being silent (etcd v3rpc/interceptor.go).
             headers["Grpc-Metadata-Hasleader"] = "true"
         url, data = self._members[member] + path, jsonyaml.dumps(body)
-        return self._session.post(url, data=data, headers=headers, timeout=timeout)
+        whole = BytesIO(data) if len(data) > _LARGE else data  # aiohttp sends bytes in one go, and warns of many
+        return self._session.post(url, data=whole, headers=headers, timeout=timeout)
 
 
 def _refusal(answer: dict[str, Any]) -> Refused | Lost:

@@ -59,7 +59,9 @@ class EtcdStore:
         store = cls(target, keep, clock)
         try:
             await store._feed.start()
+            await store._writer.start()
         except BaseException:
+            await store._feed.stop()
             await store._gateway.close()
             raise
         store._upkeep.start()
@@ -180,16 +182,15 @@ class EtcdStore:
     async def backup(self, path: str) -> int:
         from groundplane.store import backups  # late: only this needs SQLite
 
-        revision = await self.sync()
-        entries = self._feed.view.newest_page("", "", 0).entries
-        names = {e.key for e in entries}
+        moment = await self.list("")
+        names = {e.key for e in moment.entries}
         leases = []
         for found in (await self._feed.ask(_LEASES, {})).get("leases", ()):
             told = await self._feed.ask(_LEASE, {"ID": found["ID"], "keys": True})
             keys = [k for k in self._keys.names(told.get("keys", ())) if k in names]
             if keys:
                 leases.append(backups.Held(float(told["grantedTTL"]), float(told.get("TTL", 0)), keys))
-        return await backups.write(path, entries, revision, leases)
+        return await backups.write(path, moment.entries, moment.revision, leases)
 
     async def close(self) -> None:
         if self._closed:

@@ -25,6 +25,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 
+from groundplane.base.log import Log
 from groundplane.store.contract import Entry, EventType, NoSuchLease, StoreError, StoreUnavailable, TooLarge
 from groundplane.store.drivers.etcd import messages
 from groundplane.store.drivers.etcd.feed import RANGE, TXN, Feed
@@ -32,6 +33,7 @@ from groundplane.store.drivers.etcd.gateway import Gateway, Lost, Refused
 from groundplane.store.drivers.etcd.messages import Keys, Message
 
 GRANT, RENEW, REVOKE = "/v3/lease/grant", "/v3/lease/keepalive", "/v3/lease/revoke"
+_log = Log("store.etcd")
 _FENCE_SECONDS = 3600
 _NO_LEASE = "lease not found"
 _TOO_LARGE = ("too large", "larger than max")
@@ -59,6 +61,13 @@ class Writer:
         self._fencing = asyncio.Lock()
         self._numbers = itertools.count()
 
+    async def start(self) -> None:
+        """Put the first fence; where etcd takes no writes now, the first write does it."""
+        try:
+            await self._feed.reach(await self._put_fence(0))
+        except StoreError as error:
+            _log.warning("etcd takes no writes now", why=str(error))
+
     async def put(self, key: str, value: bytes, expected: int, lease: int) -> int:
         """The revision. Raises Other, NoSuchLease, TooLarge, StoreUnavailable."""
         kind = EventType.UPDATE if expected else EventType.CREATE
@@ -80,19 +89,13 @@ class Writer:
             raise refused.error() from refused
 
     async def _write(self, key: str, expected: int, kind: EventType, request: Message) -> int:
-        name = self._keys.key(key)
         end = asyncio.get_running_loop().time() + self._gateway.patience
         while True:
             fence = self._fence or await self._put_fence(0)
             mark = f"{self._name}-{next(self._numbers)}".encode()
-            begin = self._feed.view.revision  # whatever this write becomes, it is above
-            question = {
-                "compare": [messages.is_at(name, expected), messages.is_at(self._fence_key, fence)],
-                "success": [request, messages.put(self._keys.mark, mark)],
-                "failure": [{"request_range": {"key": name}}, {"request_range": {"key": self._fence_key}}],
-            }
+            begin = self._feed.view.revision  # whatever becomes of this attempt is above
             try:
-                answer = await self._gateway.call(TXN, question, repeat=False)
+                answer = await self._send(self._keys.key(key), expected, request, fence, mark)
             except Lost as lost:
                 await self._feed.reach(await self._put_fence(fence))
                 if revision := await self._find(key, kind, begin, mark):
@@ -105,15 +108,27 @@ class Writer:
                 await self._feed.reach(revision)
                 return revision
             there, held = (messages.found(part["response_range"]) for part in answer["responses"])
-            if held is None or int(held["mod_revision"]) != fence:
-                # Put anew by a write of ours whose answer was lost, or gone with its lease: nothing was written.
-                await self._put_fence(fence)
-                continue
-            if there is None:
-                await self._feed.catch_up(revision)
-                raise Other(None)
-            await self._feed.reach(int(there["mod_revision"]))
-            raise Other(self._keys.entry(there))
+            if (standing := int(held["mod_revision"]) if held else 0) == fence:
+                raise Other(await self._seen(there, revision))
+            # Put by another write of ours, or gone with its lease: nothing was written, and this goes again.
+            self._fence = standing if self._fence == fence else self._fence
+
+    async def _send(self, name: str, expected: int, request: Message, fence: int, mark: bytes) -> Message:
+        """The transaction. Raises Refused, Lost, StoreUnavailable."""
+        question = {
+            "compare": [messages.is_at(name, expected), messages.is_at(self._fence_key, fence)],
+            "success": [request, messages.put(self._keys.mark, mark)],
+            "failure": [{"request_range": {"key": name}}, {"request_range": {"key": self._fence_key}}],
+        }
+        return await self._gateway.call(TXN, question, repeat=False)
+
+    async def _seen(self, there: Message | None, revision: int) -> Entry | None:
+        """What a refused write met, once the view shows it too."""
+        if there is None:
+            await self._feed.catch_up(revision)
+            return None
+        await self._feed.reach(int(there["mod_revision"]))
+        return self._keys.entry(there)
 
     async def _find(self, key: str, kind: EventType, after: int, mark: bytes) -> int:
         """The revision above `after` at which `key` was changed under `mark`; 0 where it was not."""
@@ -130,30 +145,26 @@ class Writer:
         return 0
 
     async def _put_fence(self, old: int) -> int:
-        """The fence's revision, another one than `old`: put by us, or meanwhile. Raises StoreError."""
+        """The fence's revision, another one than `old`: put now, or by another write meanwhile. Raises StoreError."""
         async with self._fencing:
             if self._fence == old:
                 # Repeated where an answer is lost: a fence that is put twice only makes more writes try again.
-                self._lease = self._lease or await self._granted()
-                question = {"success": [messages.put(self._fence_key, b"", self._lease), messages.put(self._keys.sync)]}
-                try:
-                    answer = await self._gateway.call(TXN, question, repeat=True)
-                except Refused as refused:
-                    if _NO_LEASE not in str(refused):
-                        raise refused.error() from refused
-                    self._lease = await self._granted()
-                    question["success"][0] = messages.put(self._fence_key, b"", self._lease)
-                    answer = await self._feed.ask(TXN, question)
-                self._fence = messages.revision_of(answer)
+                fence = messages.put(self._fence_key, b"", await self._granted())
+                self._fence = messages.revision_of(
+                    await self._feed.ask(TXN, {"success": [fence, messages.put(self._keys.sync)]})
+                )
             return self._fence
 
     async def _granted(self) -> int:
-        return int((await self._feed.ask(GRANT, {"TTL": str(_FENCE_SECONDS)}))["ID"])
+        """The fence's lease, which lives: a new one where there is none. Raises StoreError."""
+        if not (self._lease and await self.keep_fence()):
+            self._lease = int((await self._feed.ask(GRANT, {"TTL": str(_FENCE_SECONDS)}))["ID"])
+        return self._lease
 
-    async def keep_fence(self) -> None:
-        """Begin the lease's hour again."""
-        if self._lease:
-            await self._feed.ask(RENEW, {"ID": str(self._lease)})
+    async def keep_fence(self) -> bool:
+        """Begin the hour of the fence's lease again; whether it lives. Raises StoreError."""
+        answer = await self._feed.ask(RENEW, {"ID": str(self._lease)})
+        return int(answer["result"].get("TTL", 0)) > 0
 
     async def drop_fence(self) -> None:
         """At the end: whatever of ours is still on its way does not happen."""
