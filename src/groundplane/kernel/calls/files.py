@@ -7,12 +7,11 @@ whole resolution, atomically (openat2(2), Linux ≥ 5.6); no check of our own co
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import struct
 
-from groundplane.kernel.calls.binding import BUFFER, INT, TEXT, bind, path_bytes
+from groundplane.kernel.calls.binding import BUFFER, INT, TEXT, bind, path_bytes, room
 from groundplane.kernel.errors import KernelError
 
 RESOLVE_NO_XDEV = 0x01
@@ -140,7 +139,7 @@ def is_type(fd: int, magic: int) -> bool:
 
 
 def _fstype(fd: int) -> int:
-    buffer = ctypes.create_string_buffer(256)  # struct statfs is 120 bytes; f_type is its first word
+    buffer = room(256)  # struct statfs is 120 bytes; f_type is its first word
     _fstatfs(f"descriptor {fd}", fd, buffer)
     return int.from_bytes(buffer.raw[:8], "little")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
+import struct
 
 from groundplane.kernel.calls.binding import BUFFER, INT, TEXT, bind
 
@@ -25,7 +25,7 @@ def setresgid(gid: int) -> None:
 
 def setgroups(gids: list[int]) -> None:
     """The supplementary groups. setgroups(2); refused with EPERM where /proc/self/setgroups says `deny`."""
-    _setgroups(f"groups {gids}", len(gids), (ctypes.c_uint32 * len(gids))(*gids))
+    _setgroups(f"groups {gids}", len(gids), struct.pack(f"={len(gids)}I", *gids))
 
 
 def sethostname(name: str) -> None:

@@ -8,11 +8,10 @@ a process with one thread, and the child soon executes another program or ends w
 
 from __future__ import annotations
 
-import ctypes
 import os
 import struct
 
-from groundplane.kernel.calls.binding import BUFFER, INT, TEXT, bind, bind_plain
+from groundplane.kernel.calls.binding import BUFFER, INT, TEXT, addressof, bind, bind_plain, room, strings
 
 # sched.h; clone(2), unshare(2), setns(2)
 CLONE_NEWTIME = 0x00000080
@@ -72,7 +71,7 @@ def clone3(flags: int, cgroup_fd: int = -1) -> tuple[int, int]:
     default signal actions (CLONE_CLEAR_SIGHAND, ≥ 5.5), so that no Python handler runs in it. `cgroup_fd` puts it into
     that cgroup v2 directory (CLONE_INTO_CGROUP, ≥ 5.7).
     """
-    pidfd = ctypes.c_int(-1)
+    pidfd = room(4)
     flags |= CLONE_PIDFD | CLONE_CLEAR_SIGHAND
     if cgroup_fd >= 0:
         flags |= CLONE_INTO_CGROUP
@@ -80,10 +79,10 @@ def clone3(flags: int, cgroup_fd: int = -1) -> tuple[int, int]:
     # set_tid_size, cgroup; each 64 bits.
     # A child of our parent's ends with the signal that ours was to end with; the kernel takes none of our own for it.
     signal = 0 if flags & CLONE_PARENT else _SIGCHLD
-    words = (flags, ctypes.addressof(pidfd), 0, 0, signal, 0, 0, 0, 0, 0, max(cgroup_fd, 0))
+    words = (flags, addressof(pidfd), 0, 0, signal, 0, 0, 0, 0, 0, max(cgroup_fd, 0))
     arguments = struct.pack("=11Q", *words)
     pid = _clone3("", arguments, len(arguments))
-    return (pid, pidfd.value) if pid else (0, -1)
+    return (pid, int.from_bytes(pidfd.raw, "little")) if pid else (0, -1)
 
 
 def unshare(flags: int) -> None:
@@ -206,13 +205,9 @@ def close_all_but(keep: set[int]) -> None:
 
 def execveat(fd: int, arguments: list[str], environment: dict[str, str]) -> None:
     """Execute the file behind `fd`; returns only by raising. execveat(2), AT_EMPTY_PATH, ≥ 3.19."""
-    argv = _strings([os.fsencode(a) for a in arguments])
-    envp = _strings([os.fsencode(f"{k}={v}") for k, v in environment.items()])
+    argv = strings([os.fsencode(a) for a in arguments])
+    envp = strings([os.fsencode(f"{k}={v}") for k, v in environment.items()])
     _execveat(f"descriptor {fd}", fd, b"", argv, envp, _AT_EMPTY_PATH)
-
-
-def _strings(values: list[bytes]) -> ctypes.Array[ctypes.c_char_p]:
-    return (ctypes.c_char_p * (len(values) + 1))(*values, None)
 
 
 def default_action(number: int) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import struct
 
-from groundplane.kernel.calls.binding import BUFFER, INT, bind
+from groundplane.kernel.calls.binding import BUFFER, INT, bind, room
 
 # asm-generic/resource.h: x86-64 and aarch64 share it.
 RESOURCES: dict[str, int] = {
@@ -38,8 +37,7 @@ def prlimit(pid: int, resource: str, soft: int, hard: int) -> None:
 
 def get_rlimit(pid: int, resource: str) -> tuple[int, int]:
     """The (soft, hard) limits of `pid` (0: this process)."""
-    buffer = bytearray(16)
-    old = (ctypes.c_char * 16).from_buffer(buffer)
+    old = room(16)
     _prlimit64(resource, pid, RESOURCES[resource], None, old)
-    soft, hard = struct.unpack("=2Q", buffer)
+    soft, hard = struct.unpack("=2Q", old.raw)
     return soft, hard

@@ -6,11 +6,10 @@ at the first match. Nothing matches: refused. Linux ≥ 4.15, BPF_PROG_TYPE_CGRO
 
 from __future__ import annotations
 
-import ctypes
 import os
 import struct
 
-from groundplane.kernel.calls.binding import BUFFER, INT, bind
+from groundplane.kernel.calls.binding import BUFFER, INT, addressof, bind, room
 from groundplane.kernel.errors import KernelError
 
 TYPE_CHECKING = False
@@ -105,18 +104,17 @@ def attach_rules(directory: str, rules: Sequence[DeviceRule]) -> None:
 
 
 def _load(program: bytes) -> int:
-    code = ctypes.create_string_buffer(program, len(program))
-    licence = ctypes.create_string_buffer(b"Apache-2.0")
-    log = ctypes.create_string_buffer(65536)
+    code, licence, log = room(len(program)), room(16), room(65536)
+    code.raw, licence.value = program, b"Apache-2.0"
     attributes = struct.pack(
         "=IIQQIIQ",
         _TYPE_CGROUP_DEVICE,
         len(program) // 8,
-        ctypes.addressof(code),
-        ctypes.addressof(licence),
+        addressof(code),
+        addressof(licence),
         1,
         len(log),
-        ctypes.addressof(log),
+        addressof(log),
     )
     try:
         return _bpf("load device rules", _PROG_LOAD, attributes, len(attributes))
@@ -126,14 +124,12 @@ def _load(program: bytes) -> int:
 
 
 def _attached(group: int, directory: str) -> list[int]:
-    identities = (ctypes.c_uint32 * 64)()
+    identities, query = room(64 * 4), room(32)
     # target_fd, attach_type, query_flags, attach_flags, prog_ids, prog_cnt
-    query = ctypes.create_string_buffer(
-        struct.pack("=IIIIQI", group, _ATTACH_CGROUP_DEVICE, 0, 0, ctypes.addressof(identities), 64), 32
-    )
+    struct.pack_into("=IIIIQI", query, 0, group, _ATTACH_CGROUP_DEVICE, 0, 0, addressof(identities), 64)
     _bpf(f"query device rules of {directory}", _PROG_QUERY, query, 32)
     (count,) = struct.unpack_from("=I", query.raw, 24)
-    return list(identities[:count])
+    return list(struct.unpack_from(f"={count}I", identities))
 
 
 def _detach(group: int, identity: int, directory: str) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import struct
 
-from groundplane.kernel.calls.binding import BUFFER, INT, bind
+from groundplane.kernel.calls.binding import BUFFER, INT, addressof, bind, room
 
 _SET_MODE_FILTER = 1
 
@@ -31,6 +30,7 @@ def install(program: bytes, flags: int) -> int:
     """
     if flags & LISTENER and flags & FLAGS["SECCOMP_FILTER_FLAG_TSYNC"]:
         flags |= _TSYNC_ESRCH
-    code = ctypes.create_string_buffer(program, len(program))
+    code = room(len(program))
+    code.raw = program
     # struct sock_fprog { unsigned short len; struct sock_filter *filter; }
-    return _seccomp("filter", _SET_MODE_FILTER, flags, struct.pack("@HP", len(program) // 8, ctypes.addressof(code)))
+    return _seccomp("filter", _SET_MODE_FILTER, flags, struct.pack("@HP", len(program) // 8, addressof(code)))
