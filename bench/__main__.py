@@ -1,6 +1,6 @@
 """All benchmarks, ours and the installed peers in one run; writes docs/quality/performance.md.
 
-python -m bench [--quick] [--only machine,engine,runtime,api,platform] [--print]      (as root)
+python -m bench [--quick] [--only machine,store,engine,…] [--print]      (as root)
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from bench.api_rows import api_rows
 from bench.engine_rows import engine_rows, runtime_rows
 from bench.platform_rows import platform_rows
 from bench.rows import Row, table
+from bench.store_rows import store_rows
 from bench.yardsticks import machine_rows
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,6 +33,10 @@ def parts(*, quick: bool) -> dict[str, tuple[str, Part]]:
     rounds = 5 if quick else 21
     return {
         "machine": ("The machine itself", lambda: _machine(rounds)),
+        "store": (
+            "The store",
+            lambda: store_rows(rounds=rounds, seconds=0.5 if quick else 2.0, revisions=200_000 if quick else 1_000_000),
+        ),
         "engine": ("Containers", lambda: engine_rows(rounds=rounds)),
         "runtime": ("The OCI runtime", lambda: runtime_rows(rounds=rounds)),
         "api": ("The API server", lambda: api_rows(rounds=rounds, seconds=1 if quick else 3)),
@@ -115,7 +120,9 @@ CAVEATS = """
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Ours and the installed peers, one run.")
     parser.add_argument("--quick", action="store_true", help="few rounds: a minute instead of five; noisier")
-    parser.add_argument("--only", default="", help="comma-separated parts: machine, engine, runtime, api, platform")
+    parser.add_argument(
+        "--only", default="", help="comma-separated parts: machine, store, engine, runtime, api, platform"
+    )
     parser.add_argument("--print", action="store_true", help="print only, do not write the page")
     wish = parser.parse_args()
     if os.geteuid() != 0:

@@ -123,7 +123,7 @@ def test_the_memory_driver_bounds_its_history(run: Run) -> None:
 
 def test_an_unknown_url_is_refused(run: Run) -> None:
     async def scenario() -> None:
-        for url in ("", "etcd://x", "sqlite:"):
+        for url in ("", "mysql://x", "sqlite:"):
             with pytest.raises(UsageError, match="memory:"):
                 await open_store(url)
 

@@ -150,7 +150,7 @@ def _contents(path: str) -> tuple[list[Entry], dict[int, float], dict[str, int],
     with log.medium("cannot read", path):
         db = sqlite3.connect(f"{log.uri(path)}?mode=ro", uri=True)
         try:
-            entries, leased = log.living(db)
+            entries, leased = log.living(db, {})
             leases = {number: left for number, _, left in log.leases(db)}
             return sorted(entries, key=lambda e: e.revision), leases, leased, log.newest(db)
         finally:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from groundplane.store.contract import Compacted, Entry, Event, EventType, Page, StoreUnavailable
@@ -146,15 +146,18 @@ def newest(db: sqlite3.Connection) -> int:
     return max(int(last or 0), compacted(db))
 
 
-def living(db: sqlite3.Connection) -> tuple[list[Entry], dict[str, int]]:
-    """Every living key's newest entry, and the leases of those that have one."""
+def living(db: sqlite3.Connection, known: Mapping[int, bytes]) -> tuple[list[Entry], dict[str, int]]:
+    """Every living key's newest entry, and the leases of those that have one.
+
+    `known` are values by revision that are in memory already, so that none is there twice.
+    """
     rows = db.execute(
         "SELECT key, value, created, revision, lease FROM log WHERE NOT deleted"
         " AND revision IN (SELECT max(revision) FROM log GROUP BY key)"
     )
     entries, leased = [], {}
     for key, value, created, revision, lease in rows:
-        entries.append(Entry(key, value, created, revision))
+        entries.append(Entry(key, known.get(revision, value), created, revision))
         if lease:
             leased[key] = lease
     return entries, leased
@@ -165,14 +168,15 @@ def events(db: sqlite3.Connection, prefix: str, after: int, up_to: int) -> list[
     with _moment(db):
         _check(db, after)
         rows = db.execute(_EVENTS, (after, up_to, prefix, prefix_end(prefix))).fetchall()
-    found = []
+    found, known = [], dict[int, bytes]()
     for revision, key, deleted, value, p_revision, p_created, p_value in rows:
+        known[revision] = value
         if p_revision is None:
             found.append(Event(EventType.CREATE, key, value, revision, None))
             continue
-        previous = Entry(key, p_value, p_created, p_revision)
+        previous = Entry(key, known.get(p_revision, p_value), p_created, p_revision)
         if deleted:
-            found.append(Event(EventType.DELETE, key, p_value, revision, previous))
+            found.append(Event(EventType.DELETE, key, previous.value, revision, previous))
         else:
             found.append(Event(EventType.UPDATE, key, value, revision, previous))
     return found

@@ -359,5 +359,5 @@ def _load(db: sqlite3.Connection, in_memory: int) -> tuple[View, Sequence[tuple[
     if [e.revision for e in tail] != list(range(recent.floor + 1, revision + 1)):
         raise StoreUnavailable(f"store: the log is damaged: revisions before {revision} are missing; restore a copy")
     recent.extend(tail)
-    entries, leased = log.living(db)
+    entries, leased = log.living(db, {e.revision: e.value for e in tail})
     return View(entries, revision, oldest, recent), log.leases(db), leased
