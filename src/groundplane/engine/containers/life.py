@@ -168,7 +168,7 @@ class Lives:
 
     def _left_end(self, record: Record) -> Exited | None:
         end = read_end(self._places.end_file(record.id))
-        return None if end is None else Exited(*end)
+        return None if end is None else Exited(end.code, end.oom, end.at)
 
     async def find(self, record: Record) -> Supervised | None:
         """The supervisor that took over; None where there is none and none will come."""

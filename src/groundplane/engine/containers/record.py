@@ -12,7 +12,7 @@ import asyncio
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from groundplane.base import files
 from groundplane.base.jsonyaml import DecodeError, dumps, loads
@@ -139,11 +139,20 @@ def load(directory: Path) -> Record:
     return record
 
 
-def read_end(path: Path) -> tuple[int, bool, int] | None:
-    """(code or -1, out of memory, when) of the end file that a supervisor left; None where there is none."""
+class End(NamedTuple):
+    """A run's end as its supervisor has left it: the exit code (UNKNOWN: -1), and two times in nanoseconds."""
+
+    code: int
+    oom: bool
+    at: int
+    started: int
+
+
+def read_end(path: Path) -> End | None:
+    """What stands in the end file; None where there is none."""
     try:
         document = loads(path.read_bytes())
-        return int(document["code"]), bool(document["oom"]), int(document["at"])
+        return End(int(document["code"]), bool(document["oom"]), int(document["at"]), int(document["started"]))
     except (FileNotFoundError, DecodeError, KeyError, TypeError, ValueError):
         return None
 

@@ -23,6 +23,7 @@ from groundplane.engine.contract import State
 from groundplane.engine.snapshots.contract import Snapshots
 from groundplane.kernel.cgroups.contract import Groups
 from groundplane.kernel.errors import KernelError
+from groundplane.wire.spawner import UNKNOWN, Spawn, SpawnerProtocolError, Started, decode
 
 _log = Log("engine.recovery")
 
@@ -57,9 +58,11 @@ async def _recover(record: Record, places: Places, lives: Lives) -> None:
     if (supervised := await lives.find(record)) is not None:
         lives.adopt(record, supervised)
         return
-    if (end := read_end(places.end_file(record.id))) is not None and end[2] > record.finished_at:
-        code, record.oom_killed, record.finished_at = end
-        record.exit_code = None if code < 0 else code
+    if (end := read_end(places.end_file(record.id))) is not None and end.at > record.finished_at:
+        if record.state is not State.RUNNING:
+            record.begin(Started(0, 0, end.started, []))  # the whole run was seen by its supervisor alone
+        record.oom_killed, record.finished_at = end.oom, end.at
+        record.exit_code = None if end.code == UNKNOWN else end.code
     elif record.state is State.RUNNING:
         record.exit_code, record.finished_at = None, record.started_at
         record.error = "the host went down while it ran"
@@ -91,8 +94,6 @@ def _sweep(id: str, places: Places, groups: Groups, cgroup: str = "") -> None:
 
 def _orders(run_dir: Path) -> list[str]:
     """The cgroup that a supervisor's orders name, where its container's record has gone."""
-    from groundplane.wire.spawner import Spawn, SpawnerProtocolError, decode
-
     try:
         order = decode((run_dir / "supervise").read_bytes())
     except (FileNotFoundError, SpawnerProtocolError):

@@ -19,23 +19,39 @@ _DATA = "..data"
 
 
 def write(directory: str, files: Payload, group: int | None = None) -> bool:
-    """Make `directory` show exactly `files`; whether anything changed. `group` is the pod's fsGroup."""
+    """Make `directory` show exactly `files`; whether anything changed. `group` is the pod's fsGroup.
+
+    Whatever a writer that was killed has left is finished or taken away: `..data` says which files are the right ones.
+    """
     current = os.path.join(directory, _DATA)
-    if os.path.islink(current) and _same(os.path.join(directory, os.readlink(current)), files):
-        return False
-    nanoseconds = time.time_ns()
-    stamp = time.strftime("..%Y_%m_%d_%H_%M_%S", time.gmtime(nanoseconds // 10**9)) + f".{nanoseconds % 10**9:09d}"
-    fresh = os.path.join(directory, stamp)
-    os.mkdir(fresh, 0o755)
-    for path, file in files.items():
-        _put(fresh, path, file.data, file.mode, group)
-    old = os.readlink(current) if os.path.islink(current) else ""
-    os.symlink(stamp, current + "_tmp")
-    os.rename(current + "_tmp", current)
+    _sweep(directory)
+    changed = not (os.path.islink(current) and _same(os.path.join(directory, os.readlink(current)), files))
+    if changed:
+        nanoseconds = time.time_ns()
+        stamp = time.strftime("..%Y_%m_%d_%H_%M_%S", time.gmtime(nanoseconds // 10**9)) + f".{nanoseconds % 10**9:09d}"
+        fresh = os.path.join(directory, stamp)
+        os.mkdir(fresh, 0o755)
+        for path, file in files.items():
+            _put(fresh, path, file.data, file.mode, group)
+        os.symlink(stamp, current + "_tmp")
+        os.rename(current + "_tmp", current)
     _link(directory, {path.split("/", 1)[0] for path in files})
-    if old:
-        shutil.rmtree(os.path.join(directory, old))
-    return True
+    _sweep(directory)
+    return changed
+
+
+def _sweep(directory: str) -> None:
+    """Remove former files, and what never became current."""
+    current = os.path.join(directory, _DATA)
+    kept = {_DATA, os.readlink(current)} if os.path.islink(current) else set()
+    for name in os.listdir(directory):
+        path = os.path.join(directory, name)
+        if not name.startswith("..") or name in kept:
+            continue
+        if os.path.islink(path):
+            os.unlink(path)
+        else:
+            shutil.rmtree(path)
 
 
 def _put(base: str, path: str, data: bytes, mode: int, group: int | None) -> None:

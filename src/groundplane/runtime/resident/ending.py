@@ -46,17 +46,19 @@ def oom_killed(groups: Groups, cgroup: str) -> bool:
         return False  # the group cannot be read any more: nothing says that it was
 
 
-def write_exit_file(path: str, end: Exited, *, sync: bool) -> Exited:
+def write_exit_file(path: str, end: Exited, *, started_at: int, sync: bool) -> Exited:
     """Leave the end durably, unless a former supervisor did already; the end that stands there.
 
-    Written beside, flushed and renamed, so that a reader sees all of it or nothing (rename(2)). `sync` waits for the
-    disk, because after a power failure the engine must not take the container for one that never ended.
+    With the start, because an engine that was killed meanwhile may never have heard of it. Written beside, flushed and
+    renamed, so that a reader sees all of it or nothing (rename(2)). `sync` waits for the disk, because after a power
+    failure the engine must not take the container for one that never ended.
     """
     if (former := read_exit_file(path)) is not None:
         return former
+    document = json.dumps({"code": end.code, "oom": end.oom, "at": end.at, "started": started_at}).encode()
     fd = os.open(f"{path}.tmp", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        os.write(fd, json.dumps({"code": end.code, "oom": end.oom, "at": end.at}).encode())
+        os.write(fd, document)
         if sync:
             os.fsync(fd)
     finally:

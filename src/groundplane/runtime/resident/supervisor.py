@@ -270,7 +270,7 @@ class Supervisor:
         except OSError as error:
             self._complain(f"the end of its log is lost: {error}")
         end = Exited(code, oom_killed(self._groups, spec.cgroup), time.time_ns())
-        end = write_exit_file(spec.exit_path, end, sync=spec.sync)
+        end = write_exit_file(spec.exit_path, end, started_at=handover.at, sync=spec.sync)
         self._clients.tell_all(end)
         self._clear_up()
 
