@@ -8,8 +8,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# How a flag behaves: with no value, with one, or with one each time it is given.
-SWITCH, VALUE, MANY = "switch", "value", "many"
+# How a flag behaves: with no value, with one, with a whole number, or with one each time it is given.
+SWITCH, VALUE, NUMBER, MANY = "switch", "value", "number", "many"
+
+# Go's strconv.ParseBool
+_TRUE = ("1", "t", "T", "true", "TRUE", "True")
+_FALSE = ("0", "f", "F", "false", "FALSE", "False")
 
 
 class Flags:
@@ -35,7 +39,7 @@ class Parsed:
         self._values.setdefault(name, []).append(value)
 
     def switch(self, name: str) -> bool:
-        return self._values.get(name, ["false"])[-1] in ("true", "1", "t", "T", "TRUE", "True")
+        return self._values.get(name, ["false"])[-1] in _TRUE
 
     def given(self, name: str) -> bool:
         return name in self._values
@@ -47,14 +51,8 @@ class Parsed:
         return self._values.get(name, [])
 
     def number(self, name: str, default: int = 0) -> int:
-        """Raises UsageError."""
-        text = self.value(name)
-        if not text:
-            return default
-        try:
-            return int(text)
-        except ValueError:
-            raise UsageError(f'invalid value "{text}" for flag -{name}: parse error') from None
+        """The value of a NUMBER."""
+        return int(self.value(name) or default)
 
 
 def parse(arguments: Sequence[str], flags: Flags, *, mixed: bool = False) -> Parsed:
@@ -82,6 +80,8 @@ def parse(arguments: Sequence[str], flags: Flags, *, mixed: bool = False) -> Par
         if kind is None:
             raise UsageError(f"flag provided but not defined: -{name}")
         if kind == SWITCH:
+            if equals and value not in _TRUE + _FALSE:
+                raise UsageError(f'invalid boolean value "{value}" for -{name}: parse error')
             parsed.add(name, value if equals else "true")
             continue
         if not equals:
@@ -89,5 +89,7 @@ def parse(arguments: Sequence[str], flags: Flags, *, mixed: bool = False) -> Par
                 raise UsageError(f"flag needs an argument: -{name}")
             value = arguments[index]
             index += 1
+        if kind == NUMBER and not value.lstrip("+-").isdigit():
+            raise UsageError(f'invalid value "{value}" for flag -{name}: parse error')
         parsed.add(name, value)
     return parsed

@@ -6,6 +6,9 @@ import os
 import sys
 import time
 
+from groundplane.base.errors import GroundError
+from groundplane.runtime.wording import strerror
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import TextIO
@@ -22,6 +25,19 @@ class Log:
         self._path = path
         self._format = format
         self._debug = debug
+
+    def open(self) -> None:
+        """Make the file where it is none yet, and find out now whether that can be. Raises GroundError."""
+        if not self._path:
+            return
+        try:
+            os.close(self._append())
+        except OSError as error:
+            path, self._path = self._path, ""
+            raise GroundError(f"open {path}: {strerror(error.errno or 0)}") from error
+
+    def _append(self) -> int:
+        return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
 
     @property
     def to_file(self) -> bool:
@@ -49,7 +65,7 @@ class Log:
             print(line, file=sys.stderr)
             return
         try:
-            fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+            fd = self._append()
         except OSError as error:
             print(f"{self._path}: {error.strerror}\n{line}", file=sys.stderr)
             return

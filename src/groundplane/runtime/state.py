@@ -104,6 +104,14 @@ class Store:
         pairs = [f"{encode_text(k)}:{encode_text(v) if isinstance(v, str) else v}" for k, v in fields.items()]
         write_text(f"{directory}/state.json", f'{{{",".join(pairs)},"config":{config.strip()}}}')
 
+    def keep(self, container: Container) -> None:
+        """Write a container's state again, with a config that has changed (`update`)."""
+        import json  # late: the cold path of the other verbs does without
+
+        names = ("id", "pid", "bundle", "rootfs", "cgroup", "created", "owner")
+        fields = {name: getattr(container, name) for name in names}
+        self.save(container.directory, {**fields, "startTime": container.start_time}, json.dumps(container.config))
+
     def ids(self) -> list[str]:
         try:
             return sorted(e.name for e in os.scandir(self.root) if e.is_dir())

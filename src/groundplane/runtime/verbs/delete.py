@@ -5,6 +5,7 @@ from __future__ import annotations
 from groundplane.base.errors import GroundError, NotFoundError
 from groundplane.runtime.state import Store, locked
 from groundplane.runtime.verbs.ending import clear, end
+from groundplane.runtime.verbs.showing import status_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,10 +20,10 @@ def delete(given: Parsed, globals: Globals) -> int:
     try:
         with locked(store.directory(id)):
             container = store.load(id)
-            status = container.status()
-            if status in ("creating", "running") and not force:
+            status = status_of(container)
+            if status in ("creating", "running", "paused") and not force:
                 raise GroundError(f"cannot delete container {id} that is not stopped: {status}")
-            if status in ("created", "running"):
+            if status in ("created", "running", "paused"):
                 end(container)
             warnings = clear(store, container)
     except NotFoundError:

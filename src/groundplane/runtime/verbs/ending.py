@@ -7,6 +7,7 @@ import select
 
 from groundplane.base.errors import GroundError
 from groundplane.kernel.calls.process import pidfd_open, pidfd_send_signal
+from groundplane.kernel.cgroups import registry
 from groundplane.kernel.errors import KernelError
 from groundplane.runtime import launch
 from groundplane.runtime.state import process_start_time
@@ -15,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from groundplane.runtime.state import Container, Store
 
+_SIGKILL = 9
 _PATIENCE = 10_000  # milliseconds for a killed init to end
 
 
@@ -25,8 +27,17 @@ def send(container: Container, number: int) -> None:
         if process_start_time(container.pid) != container.start_time:
             raise GroundError("container not running")
         pidfd_send_signal(pidfd, number)
+        if number == _SIGKILL:
+            _thaw(container)
     finally:
         os.close(pidfd)
+
+
+def _thaw(container: Container) -> None:
+    """Let a paused container die: a process in version 1's freezer does so only once it is thawed (runc, too)."""
+    groups = registry.detect()
+    if container.cgroup and groups.frozen(container.cgroup):
+        groups.thaw(container.cgroup)
 
 
 def end(container: Container) -> None:
@@ -37,7 +48,7 @@ def end(container: Container) -> None:
         return  # it has ended meanwhile
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
-    send(container, 9)
+    send(container, _SIGKILL)
     if not poll.poll(_PATIENCE):
         raise GroundError("container init still running")
 

@@ -8,6 +8,7 @@ import signal
 from groundplane.base.errors import GroundError
 from groundplane.runtime.state import Store
 from groundplane.runtime.verbs.ending import send
+from groundplane.runtime.verbs.showing import groups_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +26,14 @@ def kill(given: Parsed, globals: Globals) -> int:
     if container.status() in ("creating", "stopped"):
         raise GroundError("container not running")
     send(container, number)
+    if number == signal.SIGKILL and not _has_own_pids(container):
+        _kill_all(container, number)  # its other processes would outlive init, as nobody's (runc ≥ 1.2)
     return 0
+
+
+def _has_own_pids(container: Container) -> bool:
+    namespaces = (container.config.get("linux") or {}).get("namespaces") or ()
+    return any(n.get("type") == "pid" and not n.get("path") for n in namespaces)
 
 
 def signal_number(text: str) -> int:
@@ -43,9 +51,7 @@ def signal_number(text: str) -> int:
 
 
 def _kill_all(container: Container, number: int) -> None:
-    from groundplane.kernel.cgroups import registry  # late: only --all needs the cgroup
-
-    groups = registry.detect()
+    groups = groups_for(container, "signal all processes of")
     if number == signal.SIGKILL:
         groups.kill(container.cgroup)
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pwd
+import sys
 
 from groundplane.base.errors import GroundError
 from groundplane.runtime.state import Container, Store
@@ -18,7 +19,7 @@ _HEADINGS = ("ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER")
 
 
 def list_containers(given: Parsed, globals: Globals) -> int:
-    containers = _load_all(Store(globals.root), globals)
+    containers = _load_all(Store(globals.root))
     if given.switch("quiet"):
         for container in containers:
             print(container.id)
@@ -26,22 +27,22 @@ def list_containers(given: Parsed, globals: Globals) -> int:
     rows = [_row(container) for container in containers]
     form = given.value("format", "table")
     if form == "json":
-        print(json.dumps(rows or None, separators=(",", ":")), end="")
+        print(json.dumps(rows or None, separators=(",", ":")))
     elif form == "table":
         _print_table([[str(row[k]) for k in ("id", "pid", "status", "bundle", "created", "owner")] for row in rows])
     else:
-        raise GroundError(f"invalid format option {form}")
+        raise GroundError("invalid format option")
     return 0
 
 
-def _load_all(store: Store, globals: Globals) -> list[Container]:
+def _load_all(store: Store) -> list[Container]:
     """Those that can be read; one that is just being made or removed is passed over, a broken one is reported."""
     found = []
     for id in store.ids():
         try:
             found.append(store.load(id))
         except GroundError as error:
-            globals.log.warning(f"load container {id}: {error}")
+            print(f"load container {id}: {error}", file=sys.stderr)
     return found
 
 

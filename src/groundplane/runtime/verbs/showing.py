@@ -1,17 +1,29 @@
-"""What `state` and `list` share: a container's status with the cgroup's freezer taken into account."""
+"""What verbs that look at a container share: its status with the cgroup's freezer taken into account."""
 
 from __future__ import annotations
 
+from groundplane.base.errors import GroundError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from groundplane.kernel.cgroups.contract import Groups
     from groundplane.runtime.state import Container
 
 
 def status_of(container: Container) -> str:
-    """`created`, `running`, `paused` or `stopped`."""
+    """`creating`, `created`, `running`, `paused` or `stopped`."""
     status = container.status()
-    if status != "running":
+    if status not in ("created", "running") or not container.cgroup:
         return status
-    from groundplane.kernel.cgroups import registry  # late: only a running container can be paused
+    from groundplane.kernel.cgroups import registry  # late: only one with processes can be paused
 
     return "paused" if registry.detect().frozen(container.cgroup) else status
+
+
+def groups_for(container: Container, what: str) -> Groups:
+    """The driver, for what cannot be done without the container's own cgroup. Raises GroundError."""
+    if not container.cgroup:  # made rootless, where nobody let us have one
+        raise GroundError(f"cannot {what} a container without a cgroup of its own")
+    from groundplane.kernel.cgroups import registry
+
+    return registry.detect()

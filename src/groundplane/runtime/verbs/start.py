@@ -7,6 +7,7 @@ import os
 
 from groundplane.base.errors import GroundError
 from groundplane.runtime.state import Store, locked
+from groundplane.runtime.verbs.showing import status_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,11 +21,13 @@ def start(given: Parsed, globals: Globals) -> int:
     store = Store(globals.root)
     with locked(store.directory(id)):
         container = store.load(id)
-        status = container.status()
+        status = status_of(container)
         if status == "stopped":
             raise GroundError("cannot start a container that has stopped")
         if status == "creating":
             raise GroundError("cannot start a container that is being created")
+        if status == "paused":
+            raise GroundError("cannot start a container in the paused state")
         if status != "created":
             raise GroundError("cannot start an already running container")
         if not container.config.get("process"):
