@@ -71,7 +71,7 @@ def test_a_real_time_policy(box: Box) -> None:
 
 def test_a_deadline_that_cannot_be_met_is_one_sentence(box: Box) -> None:
     box.process["scheduler"] = {"policy": "SCHED_DEADLINE", "runtime": 10, "deadline": 5, "period": 5}
-    with pytest.raises(LaunchError, match="error setting the scheduling policy: sched_setattr policy 6 .*invalid arg"):
+    with pytest.raises(LaunchError, match=r"setting the scheduling policy: sched_setattr policy 6 .*invalid arg"):
         box.create()
 
 
@@ -139,7 +139,7 @@ def test_a_hard_limit_above_our_own_is_refused_and_not_passed_over(box: Box) -> 
     if caps.current()["CapEff"] >> caps.NUMBERS["CAP_SYS_RESOURCE"] & 1:
         assert box.run("true").code == 0
         return
-    with pytest.raises(LaunchError, match="error setting rlimits for ready process: .*operation not permitted"):
+    with pytest.raises(LaunchError, match=r"error setting rlimits for ready process: .*operation not permitted"):
         box.create()
 
 

@@ -76,7 +76,7 @@ def _run(hook: Hook, state: bytes, inherited: Mapping[str, str]) -> None:
     ]
     try:
         try:
-            pid = os.posix_spawn(hook.path, hook.args or (hook.path,), environment, file_actions=actions)
+            pid = os.posix_spawn(hook.path, hook.args or (hook.path,), environment, file_actions=actions, setpgroup=0)
         except OSError as error:
             raise HookError(f"fork/exec {hook.path}: {os.strerror(error.errno or 0).lower()}") from error
         status = _wait(pid, hook.timeout)
@@ -98,7 +98,7 @@ def _wait(pid: int, timeout: int | None) -> int:
             deadline = time.monotonic() + timeout
             while not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
                 if time.monotonic() >= deadline:
-                    os.kill(pid, 9)
+                    os.killpg(pid, 9)  # it leads a group, so what it started ends with it
                     os.waitpid(pid, 0)
                     raise HookError(f"hook ran past specified timeout of {timeout:.1f}s")
         finally:
