@@ -75,6 +75,8 @@ class Handler:
         if not call.target.is_resource:
             return await self._pages.serve(call)
         endpoint, verb = self._find(call)
+        reads = call.verb in ("get", "list", "watch") and not call.target.subresource
+        await self._machine.cache.catch_up(call.query.get("resourceVersion", "") if reads else "")
         return await verb(self._machine, endpoint, call)
 
     def authorize(self, call: Call) -> None:

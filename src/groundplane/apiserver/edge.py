@@ -12,7 +12,7 @@ from groundplane.apiserver.negotiate import Form
 from groundplane.apiserver.nonresource import NoSuchPage
 from groundplane.base.log import Log
 from groundplane.client.contract import ApiError
-from groundplane.store.contract import StoreError
+from groundplane.store.contract import StoreError, TooLarge
 
 if TYPE_CHECKING:
     from groundplane.apiserver.machine import Machine
@@ -42,6 +42,8 @@ class Desk:
             return refused(error)
         except ApiError as error:  # a node's refusal, passed on
             return One(error.status, code=error.code)
+        except TooLarge:
+            return refused(statuses.plain("etcdserver: request is too large"))
         except StoreError as error:
             return refused(statuses.unavailable(f"the store cannot be read: {error}"))
         except NoSuchPage:

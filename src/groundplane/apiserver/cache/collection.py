@@ -57,7 +57,8 @@ class Collection:
         self._keys: list[str] = []
         self._history: deque[Change] = deque()
         self._floor = floor  # changes after this revision are all in the history
-        self._listeners: list[Listener] = []
+        self._listeners: dict[Listener, Callable[[], None] | None] = {}
+        self.loaded = floor  # the list that this began with; what is not newer is in it
         self.newest = floor
 
     def __len__(self) -> int:
@@ -99,8 +100,29 @@ class Collection:
         self._history.append(change)
         if len(self._history) > HISTORY:
             self._floor = self._history.popleft().revision
-        for listener in self._listeners:
+        for listener in list(self._listeners):
             listener(change)
+
+    def replace(self, entries: list[Entry], revision: int) -> None:
+        """Begin anew with a list (sorted): what happened in between is unknown, and not all that was heard is true.
+
+        Who can be cut off is, and asks again; the others are told what came of it.
+        """
+        before, self._items, self._keys = self._items, {}, []
+        self.load(entries)
+        changes = [Change("DELETED", None, old, revision) for key, old in before.items() if key not in self._items]
+        for key, new in self._items.items():
+            old = before.get(key)
+            if old is None or old.revision != new.revision:
+                changes.append(Change("MODIFIED" if old else "ADDED", new, old, new.revision))
+        self._history.clear()
+        self._floor = self.loaded = self.newest = revision
+        for listener, cut in list(self._listeners.items()):
+            if cut is not None:
+                cut()
+                continue
+            for change in sorted(changes, key=lambda c: c.revision):
+                listener(change)
 
     def since(self, revision: int) -> list[Change] | None:
         """The changes after `revision`, oldest first; None where some of them are forgotten."""
@@ -118,9 +140,9 @@ class Collection:
     def floor(self) -> int:
         return self._floor
 
-    def listen(self, listener: Listener) -> None:
-        self._listeners.append(listener)
+    def listen(self, listener: Listener, cut: Callable[[], None] | None = None) -> None:
+        """Call `listener` with every change; `cut`, where given, when changes were missed."""
+        self._listeners[listener] = cut
 
     def unlisten(self, listener: Listener) -> None:
-        if listener in self._listeners:
-            self._listeners.remove(listener)
+        self._listeners.pop(listener, None)

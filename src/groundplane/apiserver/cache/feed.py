@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from groundplane.apiserver.cache.collection import Collection
 from groundplane.apiserver.cache.stored import Shape, Window
 from groundplane.base.log import Log
 from groundplane.base.tasks import Tasks
-from groundplane.store.contract import Compacted, Event, Store, StoreUnavailable, Watch
+from groundplane.store.contract import Compacted, Entry, Event, Page, Store, StoreError, StoreUnavailable, Watch
 
 ROOT = "/registry/"
+_RETRY = 0.5  # seconds
 _log = Log("apiserver.cache")
 
 
@@ -20,6 +23,7 @@ class Cache:
         self.window = Window()
         self._collections: dict[str, Collection] = {}
         self._feed: Watch | None = None
+        self._loading = False
         self._tasks = Tasks("apiserver.cache")
         self.revision = 0
         self.horizon = 0  # no list is answered as of an older revision than this
@@ -33,13 +37,10 @@ class Cache:
 
     async def start(self) -> None:
         page = await self.store.list(ROOT)
-        groups: dict[str, list[int]] = {}
-        for index, entry in enumerate(page.entries):
-            if (prefix := self._prefix(entry.key)) is not None:
-                groups.setdefault(prefix, []).append(index)
+        groups = self._grouped(page)
         for prefix, old in self._collections.items():
             collection = Collection(prefix, old.shape, page.revision)
-            collection.load([page.entries[i] for i in groups.get(prefix, ())])
+            collection.load(groups.get(prefix, []))
             self._collections[prefix] = collection
         self.revision = page.revision
         self._feed = self.store.watch(ROOT, page.revision)
@@ -52,19 +53,41 @@ class Cache:
         collection.load(page.entries)
         self._collections[prefix] = collection
         # Events that the feed still holds for `prefix` are older than the list just taken or will come again in order.
-        collection.newest = page.revision
+
+    async def sync(self) -> None:
+        """Take in every change that was answered anywhere, by other servers too. Raises StoreUnavailable."""
+        newest = await self.store.sync()
+        self.drain()
+        if self._loading:
+            raise StoreUnavailable("store: history was compacted before it was seen; everything is being read again")
+        self.revision = max(self.revision, newest)  # the last changes may concern nothing that is kept here
+
+    async def catch_up(self, asked: str) -> None:
+        """Take in what a read must show whose resourceVersion is `asked`: "" everything, "0" no matter what, N that.
+
+        Where this process is the only writer all of it is here already. Raises StoreUnavailable.
+        """
+        self.drain()
+        if asked != "0" and not (asked.isdecimal() and int(asked) <= self.revision):
+            await self.sync()
 
     def drain(self) -> None:
-        """Take in every change the store has queued: what was answered as written is visible afterwards."""
-        if self._feed is not None and (events := self._feed.pending()):
-            self._apply(events)
+        """Take in every change the store has queued: what was answered as written here is visible afterwards."""
+        if self._feed is not None and not self._loading:
+            try:
+                events = self._feed.pending()
+            except Compacted:
+                self._loading = True  # until the follower, who is told the same, has read everything again
+                return
+            if events:
+                self._apply(events)
 
     def _apply(self, events: list[Event]) -> None:
         for event in events:
             prefix = self._prefix(event.key)
             if prefix is not None:
                 collection = self._collections[prefix]
-                if event.revision > collection.newest:
+                if event.revision > collection.loaded:
                     collection.apply(event)
         self.revision = max(self.revision, events[-1].revision)
 
@@ -84,9 +107,32 @@ class Cache:
                 self._apply(await self._feed.next())
             except StoreUnavailable:
                 return
-            except Compacted as error:  # cannot happen while this task runs; without a feed nothing would be true
-                _log.error("the store dropped the feed", error=str(error))
-                raise
+            except Compacted as error:
+                _log.warning("the store dropped the feed; reading everything again", error=str(error))
+                self._loading = True
+                await self._reload()
+
+    async def _reload(self) -> None:
+        """Begin anew with a list, because changes were missed: an etcd that another server compacted meanwhile."""
+        while self._loading:
+            try:
+                page = await self.store.list(ROOT)
+                feed = self.store.watch(ROOT, page.revision)
+            except StoreError as error:
+                _log.warning("everything could not be read again; trying again", error=str(error))
+                await asyncio.sleep(_RETRY)
+                continue
+            groups = self._grouped(page)
+            for prefix, collection in self._collections.items():
+                collection.replace(groups.get(prefix, []), page.revision)
+            self._feed, self.revision, self._loading = feed, page.revision, False
+
+    def _grouped(self, page: Page) -> dict[str, list[Entry]]:
+        groups: dict[str, list[Entry]] = {}
+        for entry in page.entries:
+            if (prefix := self._prefix(entry.key)) is not None:
+                groups.setdefault(prefix, []).append(entry)
+        return groups
 
     async def stop(self) -> None:
         await self._tasks.stop()

@@ -72,7 +72,7 @@ class Watcher:
         self._queue.extend(initial)
         for change in since:
             self._offer(change)
-        self._collection.listen(self._offer)
+        self._collection.listen(self._offer, self.close)
 
     def add(self, item: Item) -> None:
         self._queue.append(item)
