@@ -109,7 +109,7 @@ class V1:
         for hierarchy in self._hierarchies:
             directory = f"{hierarchy.root}/{path}"
             if below:
-                name = next((below[c] for c in ("", *hierarchy.controllers) if c in below), "")
+                name = next((below[c] for c in (*hierarchy.controllers, "") if c in below), "")
                 directory += f"/{check_path(name)}" if name else ""
             self._tree.write(f"{directory}/cgroup.procs", str(pid))
 

@@ -94,12 +94,12 @@ class V2:
         for controller, name in (below or {}).items():
             if controller:
                 raise KernelError("attach", errno.EINVAL, path, f"unknown controller {controller}")
-            directory += f"/{check_path(name)}"
+            directory += f"/{check_path(name)}" if name else ""
         try:
             self._tree.write(f"{directory}/cgroup.procs", str(pid))
         except KernelError as error:
             # cgroup-v2.rst, "No Internal Process Constraint": an init that runs containers itself has moved below.
-            if error.errno != errno.EBUSY or not beside or below:
+            if error.errno != errno.EBUSY or not beside or below is not None:
                 raise
             self._tree.write(f"{self.paths_of(beside)['']}/cgroup.procs", str(pid))
 

@@ -20,7 +20,7 @@ def create(given: Parsed, globals: Globals) -> int:
     store.directory(id)
     bundle = creation.Bundle(given, detach=True)
     trampoline = protect.trampoline(bundle.config, 3 + len(bundle.keep))
-    cgroup = creation.cgroup_path(bundle.config, id)
+    cgroup = creation.choose_cgroup(globals, bundle.config, id)
     directory = store.reserve(id)
     created = None
     try:
@@ -45,6 +45,7 @@ def create(given: Parsed, globals: Globals) -> int:
         creation.warn(globals, created.warnings)
         creation.hand_over_console(bundle.console_socket, created.console_fd)
         creation.store_container(store, directory, id, bundle, cgroup, created.pid)
+        creation.hand_over_pidfd(given.value("pidfd-socket"), created.pidfd)
         creation.write_pid_file(given.value("pid-file"), created.pid)
     except BaseException:
         creation.undo(store, id, created, bundle.config, cgroup)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 
 from groundplane.base.clock import rfc3339_nano
 from groundplane.base.errors import GroundError
+from groundplane.kernel.cgroups import registry
+from groundplane.kernel.errors import KernelError
 from groundplane.runtime import launch
 from groundplane.runtime.documents import read_config_file
 from groundplane.runtime.state import Store, process_start_time
@@ -69,14 +72,43 @@ def preserved(given: Parsed, process: Any) -> list[int]:
 
 
 def cgroup_path(config: dict[str, Any], id: str) -> str:
-    """`linux.cgroupsPath` below each hierarchy's root; the id where it is not given (as runc)."""
+    """`linux.cgroupsPath` below each hierarchy's root; the id where it is not given.
+
+    A relative path starts there, too (config-linux.md leaves the place to the runtime), and `..` leads nowhere above
+    it, as with runc.
+    """
+    return os.path.normpath(f"/{_given_path(config)}").strip("/") or id
+
+
+def _given_path(config: dict[str, Any]) -> str:
     linux = config.get("linux")
     given = linux.get("cgroupsPath") if isinstance(linux, dict) else None
-    path = given.strip("/") if isinstance(given, str) else ""
-    parts = [part for part in path.split("/") if part not in ("", ".")]
-    if ".." in parts:
-        raise GroundError(f"linux.cgroupsPath: {path!r} must not contain '..'")
-    return "/".join(parts) or id
+    return given if isinstance(given, str) else ""
+
+
+def choose_cgroup(globals: Globals, config: dict[str, Any], id: str) -> str:
+    """The container's cgroup; empty where a rootless one may have none and needs none. Raises GroundError."""
+    if globals.systemd:
+        if not os.path.isdir("/run/systemd/system"):  # sd_booted(3)
+            raise GroundError("systemd not running on this host, cannot use systemd cgroups manager")
+        raise GroundError("the systemd cgroups manager is not offered: this runtime makes cgroups itself")
+    path = cgroup_path(config, id)
+    if not globals.rootless or _given_path(config):
+        return path
+    groups = registry.detect()
+    try:
+        groups.create(path)
+        groups.remove(path)  # only to see whether we may; the launch makes it
+        return path
+    except KernelError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+    resources = (config.get("linux") or {}).get("resources") or {}
+    for part, limits in resources.items():
+        if limits and part != "devices":
+            raise GroundError(f"cannot set {part} limit: container could not join or create cgroup")
+    globals.log.debug(f"no right to make cgroups: {id} stays in ours")
+    return ""
 
 
 def store_container(store: Store, directory: str, id: str, bundle: Bundle, cgroup: str, pid: int) -> None:
@@ -125,6 +157,16 @@ def hand_over_console(path: str, console_fd: int) -> None:
     os.close(console_fd)
 
 
+def hand_over_pidfd(path: str, pidfd: int) -> None:
+    """Send a descriptor of the process to whoever listens on the socket (`--pidfd-socket`). Raises GroundError."""
+    if not path:
+        return
+    try:
+        send_fd(path, pidfd)
+    except OSError as error:
+        raise GroundError(f"dial unix {path}: connect: {os.strerror(error.errno or 0).lower()}") from error
+
+
 def warn(globals: Globals, sentences: tuple[str, ...] | list[str]) -> None:
     for sentence in sentences:
         globals.log.warning(sentence)
@@ -132,7 +174,8 @@ def warn(globals: Globals, sentences: tuple[str, ...] | list[str]) -> None:
 
 def undo(store: Store, id: str, created: launch.Created | None, config: dict[str, Any], cgroup: str) -> None:
     """After a failure behind the launch: nothing of the container stays."""
-    if created is not None and created.pidfd >= 0:
-        created.abort()
+    if created is not None:
+        if created.pidfd >= 0:  # else it has ended by itself: execve(2) failed
+            created.abort()
         launch.delete({**config, "hooks": None}, bundle="", id=id, cgroup=cgroup)
     store.remove(id)

@@ -26,8 +26,7 @@ def exec(given: Parsed, globals: Globals) -> int:
         raise GroundError(f"cannot exec in a {status} container")
     if status == "paused" and not given.switch("ignore-paused"):
         raise GroundError("cannot exec in a paused container (use --ignore-paused to override)")
-    if given.many("cgroup"):
-        raise GroundError("--cgroup is not supported by this runtime")
+    below = sub_groups(given.many("cgroup"))
     process = _process(given, container)
     detach = given.switch("detach")
     terminal = process.get("terminal") is True
@@ -40,11 +39,13 @@ def exec(given: Parsed, globals: Globals) -> int:
         console=terminal,
         seccomp=(container.config.get("linux") or {}).get("seccomp"),
         keep_fds=creation.preserved(given, process),
+        below=below,
     )
     try:
         creation.warn(globals, created.warnings)
         if detach:
             creation.hand_over_console(given.value("console-socket"), created.console_fd)
+        creation.hand_over_pidfd(given.value("pidfd-socket"), created.pidfd)
         creation.write_pid_file(given.value("pid-file"), created.pid)
     except BaseException:
         created.abort()
@@ -55,13 +56,31 @@ def exec(given: Parsed, globals: Globals) -> int:
     return 0 if detach else stay(created)
 
 
+def sub_groups(arguments: list[str]) -> dict[str, str] | None:
+    """`--cgroup [<controller>[,<controller>]:]<path>` as groups below the container's, by controller (`` for all)."""
+    if not arguments:
+        return None
+    below = {}
+    for argument in arguments:
+        controllers, colon, path = argument.rpartition(":")
+        if ":" in controllers:
+            raise GroundError(f"invalid --cgroup argument: {argument}")
+        if not colon and len(arguments) > 1:
+            raise GroundError(f"invalid --cgroup argument: {argument} (missing <controller>: prefix)")
+        parts = [part for part in path.split("/") if part not in ("", ".")]
+        if ".." in parts:
+            raise GroundError(f"{path} is not a sub cgroup path")
+        below.update(dict.fromkeys(controllers.split(","), "/".join(parts)))
+    return below
+
+
 def _process(given: Parsed, container: Container) -> dict[str, Any]:
     """The process object: a file's, or the container's own with what the options change."""
     if path := given.value("process"):
         try:
             document = read_json(path)
         except OSError as error:
-            raise GroundError(f"open {path}: {error.strerror}") from error
+            raise GroundError(f"open {path}: {(error.strerror or '').lower()}") from error
         if not isinstance(document, dict):
             raise GroundError(f"{path}: an object is expected")
         return document
@@ -100,7 +119,7 @@ def _set_user(process: dict[str, Any], given: Parsed) -> None:
 
 def _number(text: str, what: str) -> int:
     if not text.isdigit():
-        raise GroundError(f"parsing {text} as int for {what} failed: a number is expected")
+        raise GroundError(f'parsing {text} as int for {what} failed: strconv.Atoi: parsing "{text}": invalid syntax')
     return int(text)
 
 

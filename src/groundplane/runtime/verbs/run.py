@@ -22,7 +22,7 @@ def run(given: Parsed, globals: Globals) -> int:
     store.directory(id)
     bundle = creation.Bundle(given, detach=detach)
     trampoline = protect.trampoline(bundle.config, 3 + len(bundle.keep))
-    cgroup = creation.cgroup_path(bundle.config, id)
+    cgroup = creation.choose_cgroup(globals, bundle.config, id)
     directory = store.reserve(id)
     if not detach and not given.switch("no-subreaper"):
         set_child_subreaper()
@@ -44,6 +44,7 @@ def run(given: Parsed, globals: Globals) -> int:
         if detach:
             creation.hand_over_console(bundle.console_socket, created.console_fd)
         creation.store_container(store, directory, id, bundle, cgroup, created.pid)
+        creation.hand_over_pidfd(given.value("pidfd-socket"), created.pidfd)
         creation.write_pid_file(given.value("pid-file"), created.pid)
         if not detach:
             forward_signals(created.pidfd)
