@@ -10,6 +10,8 @@ import gc
 import os
 import sys
 
+from groundplane.base import bundle
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +19,10 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """The console script. Ends without the interpreter's tear-down, which would cost 3 ms and has nothing to do."""
+    gc.disable()  # a short life: the collector would only walk what the imports made
+    modules = bundle.install(__file__)
     code = run_line(sys.argv[1:])
+    modules.save()
     try:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -28,7 +33,6 @@ def main() -> None:
 
 def run_line(words: Sequence[str]) -> int:
     """Run one command. Its status: 0, 1 for an error, 255 for one of `exec`, 3 for an unknown verb, or a child's."""
-    gc.disable()  # a short life: the collector would only walk what the imports made
     if "exec" in words:  # as an option's value it costs a second start and nothing else
         from groundplane.base.errors import GroundError
         from groundplane.runtime import protect
