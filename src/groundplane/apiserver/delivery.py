@@ -7,12 +7,14 @@ side by side, so that one durable commit carries many. The Service and its endpo
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine, Iterable
+from typing import TYPE_CHECKING, Any
 
-from groundplane.apiserver import lifecycle
+from groundplane.apiserver import lifecycle, statuses
 from groundplane.apiserver.bootstrap.plan import plan
 from groundplane.apiserver.cache.stored import Object
 from groundplane.apiserver.registry import Endpoint
+from groundplane.apiserver.storage.objects import Raced
 from groundplane.base import jsonyaml
 from groundplane.base.clock import rfc3339
 from groundplane.kinds import decode, pack, resources, schema
@@ -20,11 +22,21 @@ from groundplane.kinds import decode, pack, resources, schema
 if TYPE_CHECKING:
     from groundplane.apiserver.machine import Machine
 
+_TRIES = 8
 _NAME, _NAMESPACE, _PORT_NAME = "kubernetes", "default", "https"
 
 
 async def deliver(machine: Machine, address: str) -> None:
     """Bring the delivered objects up to date; `address` is where this server is reached. Raises StatusError."""
+    for _ in range(_TRIES):
+        await machine.cache.sync()
+        if await _deliver(machine, address):
+            return
+    raise statuses.internal("the delivered objects could not be written: other servers changed them again and again")
+
+
+async def _deliver(machine: Machine, address: str) -> bool:
+    """Write what is missing or old; False where another server of the same store was faster with some of it."""
     now = rfc3339(machine.clock.time())
 
     def find(wanted: Object) -> Object | None:
@@ -34,11 +46,32 @@ async def deliver(machine: Machine, address: str) -> None:
         return stored.object if stored is not None else None
 
     todo = plan(pack.bootstrap_objects(), find, now)
-    await asyncio.gather(*(_create(machine, obj) for obj in todo.create))
-    for living, better in todo.update:
-        endpoint, meta = _endpoint(machine, living), living["metadata"]
-        await endpoint.objects.replace(endpoint.objects.get(meta.get("namespace", ""), meta["name"]), better)
-    await asyncio.gather(*(_keep(machine, obj) for obj in _own(machine, address)))
+    if not await _all(_create(machine, obj) for obj in todo.create):
+        return False
+    return await _all(
+        [
+            *(_replace(machine, living, better) for living, better in todo.update),
+            *(_keep(machine, obj) for obj in _own(machine, address)),
+        ]
+    )
+
+
+async def _all(writes: Iterable[Coroutine[Any, Any, None]]) -> bool:
+    """Carry out writes side by side; False where one met somebody else's. Raises what another one raised."""
+    answers = await asyncio.gather(*writes, return_exceptions=True)
+    problems = [a for a in answers if a is not None]
+    for problem in problems:
+        raced = isinstance(problem, Raced) or (
+            isinstance(problem, statuses.StatusError) and problem.reason == "AlreadyExists"
+        )
+        if not raced:
+            raise problem
+    return not problems
+
+
+async def _replace(machine: Machine, living: Object, better: Object) -> None:
+    objects, meta = _endpoint(machine, living).objects, living["metadata"]
+    await objects.replace(objects.get(meta.get("namespace", ""), meta["name"]), better)
 
 
 def _endpoint(machine: Machine, obj: Object) -> Endpoint:

@@ -28,6 +28,7 @@ class Settings:
     node_port_range: str = "30000-32767"
     api_port: int = 6443
     kubelet_port: int = 10250
+    store: str = ""  # where the cluster's truth is: sqlite:/path, etcd://host:port,…; default: sqlite below `root`
     node_ip: str = ""  # default: the address of the default route's link
     cgroup_parent: str = "groundplane"  # below each hierarchy's own root
     log_level: str = "info"

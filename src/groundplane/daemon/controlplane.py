@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Sequence
 
@@ -9,12 +10,15 @@ from groundplane.apiserver import server as apiserver
 from groundplane.apiserver.server import ApiServer
 from groundplane.apiserver.streams.contract import NodeDialer
 from groundplane.base.clock import Clock
+from groundplane.base.ids import instance_hash
 from groundplane.base.log import Log
 from groundplane.base.settings import Settings
+from groundplane.base.tasks import Tasks
 from groundplane.client import kubeconfig
 from groundplane.client.client import Client
 from groundplane.client.contract import ApiError, Object
 from groundplane.client.informer import InformerFactory
+from groundplane.client.leader import Leader, LeaseWords
 from groundplane.client.resources import Resource
 from groundplane.controllers.registry import CONTROLLERS
 from groundplane.controllers.runner import ClusterFacts, Context, Runner
@@ -27,6 +31,7 @@ from groundplane.store.contract import Store
 from groundplane.store.registry import open_store
 
 _log = Log("daemon.controlplane")
+_MANAGER, _SCHEDULER = "kube-controller-manager", "kube-scheduler"
 DNS_INDEX = 10  # the cluster DNS is the tenth address of the service range, as kubeadm's convention
 
 
@@ -39,6 +44,7 @@ class ControlPlane:
         self._store: Store | None = None
         self.server: ApiServer | None = None
         self._loops: Loops | None = None
+        self._leading = Tasks("daemon.controlplane")
         self._clients: Clients | None = None
 
     async def start(self, dialer: NodeDialer | None = None) -> Clients:
@@ -52,12 +58,33 @@ class ControlPlane:
                 self.server.reach_nodes(dialer)
             clients = self._clients = identities.local(self.server)
             await ensure_dns_service(clients(identities.ADMIN, "groundd"), self._settings)
-            self._loops = Loops(clients, self._clock, facts(self._settings), scheduler=True, controllers=True)
-            self._loops.start()
+            if own_url(self._settings).startswith("etcd:"):
+                for name in (_MANAGER, _SCHEDULER):
+                    self._leading.start(name, self._lead(name, clients))
+            else:
+                self._loops = Loops(clients, self._clock, facts(self._settings), scheduler=True, controllers=True)
+                self._loops.start()
         except BaseException:
             await self.stop()
             raise
         return clients
+
+    async def _lead(self, name: str, clients: Clients) -> None:
+        """On a store that control planes of other hosts share: run the loops while this one holds their lease."""
+        scheduler, cluster = name == _SCHEDULER, facts(self._settings)
+        # One process owns a root, so its name is nobody else's, and after a kill it takes its own lease up again.
+        identity = f"{os.uname().nodename}_{instance_hash(self._settings.root)}"
+
+        async def lead() -> None:
+            loops = Loops(clients, self._clock, cluster, scheduler=scheduler, controllers=not scheduler)
+            loops.start()
+            try:
+                await asyncio.Event().wait()  # until cancelled
+            finally:
+                await loops.stop()
+
+        while True:
+            await Leader(clients(identities.ADMIN, name), self._clock, LeaseWords(name, identity)).run(lead)
 
     @property
     def store(self) -> Store | None:
@@ -71,6 +98,7 @@ class ControlPlane:
         return self._clients
 
     async def stop(self) -> None:
+        await self._leading.stop()
         if self._loops is not None:
             await self._loops.stop()
         if self.server is not None:

@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 def own_url(settings: Settings) -> str:
     """The store of this instance's control plane."""
-    return f"sqlite:{settings.root}/store/cluster.db"
+    return settings.store or f"sqlite:{settings.root}/store/cluster.db"
 
 
 def store_routes(platform: Platform) -> list[web.RouteDef]:

@@ -19,7 +19,7 @@ APISERVER = Command(
         text("root", "", "dir", "Directory of certificates, kubeconfig and store"),
         number("port", "", "Port of the API", 6443),
         text("host", "", "address", "Address to listen on", "0.0.0.0"),
-        text("store", "", "url", "memory: or sqlite:/path (sqlite below the root)"),
+        text("store", "", "url", "memory:, sqlite:/path or etcd://host:port,… (sqlite below the root)"),
         text("service-cidr", "", "cidr", "Addresses of Services (10.96.0.0/16)"),
     ),
     maximum=0,
@@ -61,7 +61,7 @@ def apiserver(args: list[str], place: Place) -> int:
     if parsed.text("service-cidr"):
         settings = replace(settings, service_cidr=parsed.text("service-cidr"))
     log.configure(settings.log_level)
-    store = parsed.text("store") or f"sqlite:{root}/store/cluster.db"
+    store = parsed.text("store") or settings.store or f"sqlite:{root}/store/cluster.db"
     alone.run_apiserver(settings, store, parsed.text("host"), _ready)
     return 0
 
