@@ -71,6 +71,7 @@ _PROBES: dict[str, Callable[[], str | None]] = {
     "crun": _program("crun"),
     "busybox": _program("busybox"),
     "strace": _program("strace"),
+    "newuidmap": _program("newuidmap"),
     "etcd": _program("etcd"),
     "pure-v2": _pure_v2,
     "qemu": _program("qemu-system-x86_64"),

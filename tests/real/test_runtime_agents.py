@@ -167,7 +167,7 @@ def test_an_agent_for_a_process_beside_init(box: Box) -> None:
 
 def test_an_agent_that_is_not_there_is_an_error(box: Box) -> None:
     notifying(box, box.directory / "nobody", "mkdir")
-    with pytest.raises(LaunchError, match="seccomp agent: dial unix .*/nobody: no such file or directory"):
+    with pytest.raises(LaunchError, match=r"seccomp agent: dial unix .*/nobody: no such file or directory"):
         box.create()
 
 

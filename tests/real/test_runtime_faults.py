@@ -92,10 +92,6 @@ def bad_option(box: Box) -> None:
     box.mount("/x", "tmpfs", "tmpfs", "size=lots")
 
 
-def option_on_bind(box: Box) -> None:
-    box.mount("/x", "bind", "/etc", "bind", "mode=755")
-
-
 def proc_on_a_link(box: Box) -> None:
     (box.root / "proc").symlink_to("/bin")
 
@@ -132,7 +128,6 @@ SETUPS: list[tuple[Callable[[Box], None], str]] = [
     (unmounted_source, 'error mounting "/no/such" to rootfs at "/x": stat /no/such: no such file or directory'),
     (unknown_filesystem, 'error mounting "nofs" to rootfs at "/x": fsopen nofs: no such device'),
     (bad_option, "Bad value for 'size'"),
-    (option_on_bind, "bind mounts cannot have any filesystem-specific options"),
     (proc_on_a_link, 'filesystem "proc" must be mounted on ordinary directory'),
     (raised_limit, "error setting rlimits for ready process: prlimit64 RLIMIT_NOFILE"),
     (tiny_memory, "container init was OOM-killed"),

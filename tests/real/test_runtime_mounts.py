@@ -123,6 +123,11 @@ def test_options_of_the_instance(box: Box) -> None:
     assert int(out[2]) > 3
 
 
+def test_options_that_a_bind_cannot_have_are_told(box: Box) -> None:
+    box.mount("/x", "bind", "/etc", "bind", "mode=755", "size=1k")
+    assert box.run("true").warnings == ("mount /x: mode=755,size=1k: a bind mount has no options of its own",)
+
+
 def test_remount_changes_what_is_there(box: Box) -> None:
     box.mount("/a", "tmpfs", "tmpfs", "size=64k", "nosuid")
     box.mount("/a", "", "", "remount", "bind", "ro", "nodev")

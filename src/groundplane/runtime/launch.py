@@ -157,10 +157,6 @@ def create(
         validate(document)
         seccomp = compiled((config.get("linux") or {}).get("seccomp"), seccomp_cache)
         groups = _once.groups()
-        if cgroup and not _once.host().privileged:
-            from groundplane.runtime import rootless  # late: for those who are not root
-
-            cgroup = rootless.permitted_cgroup(groups, cgroup, document)
         assert document.root is not None
         plan = plan_container(
             document,
@@ -309,8 +305,6 @@ def exec_process(
         document = read_process(process)
         validate_process(document)
         groups = _once.groups()
-        if cgroup and not _once.host().privileged and not groups.exists(cgroup):
-            cgroup = ""  # the container was made without one, see rootless.py
         pidfd = pidfd_open(pid)
         flags, parent = outside.namespaces_of(pid)
         descriptors = [pidfd]
@@ -325,7 +319,7 @@ def exec_process(
         )
         if plan.join is None:
             plan.parent_namespaces = parent
-        child = outside.clone(plan, outside.Descriptors(stdio, keep_fds, descriptors))
+        child = outside.clone(plan, outside.Descriptors(stdio, keep_fds, [] if plan.join else descriptors))
         try:
             affinity = document.exec_cpu_affinity
             if affinity:

@@ -109,7 +109,7 @@ def plan_container(
     plan = Plan(process, _clone_flags(config), privileged=host.privileged)
     plan.steps += _isolation(config, plan, f"_ses.{id}" if keyring else "")
     plan.steps.append(rootfs.PrepareRoot(root, config.linux.rootfs_propagation))
-    plan.steps += _mounts(config, bundle, views)
+    plan.steps += _mounts(config, plan, bundle, views)
     if _sets_up_dev(config):
         plan.steps += [_devices(config), devices.LinkDevices()]
     hooks = config.hooks
@@ -207,7 +207,7 @@ def _before_user(kind: str, plan: Plan) -> bool:
     return bool(plan.clone_flags & CLONE_NEWUSER) and kind not in ("user", "mount")
 
 
-def _mounts(config: Config, bundle: str, views: Sequence[View]) -> list[Step]:
+def _mounts(config: Config, plan: Plan, bundle: str, views: Sequence[View]) -> list[Step]:
     cgroup_namespace = any(n.type == "cgroup" and not n.path for n in config.linux.namespaces)
     steps: list[Step] = []
     for index, mount in enumerate(config.mounts):
@@ -216,7 +216,7 @@ def _mounts(config: Config, bundle: str, views: Sequence[View]) -> list[Step]:
         if parsed.remount:
             steps.append(mounts.Remount(destination, parsed))
         elif mount.type == "bind" or parsed.bind:
-            steps.append(_bind(config, mount, index, bundle, destination, parsed))
+            steps.append(_bind(config, plan, index, bundle, destination, parsed))
         elif mapped_mount(mount, parsed):
             raise BadConfig(f"invalid mount {destination}: id-mapped mounts are only supported for bind-mounts")
         elif mount.type in ("cgroup", "cgroup2"):
@@ -237,11 +237,11 @@ def mapped_mount(mount: Mount, parsed: options.Options) -> bool:
 
 
 def _bind(
-    config: Config, mount: Mount, index: int, bundle: str, destination: str, parsed: options.Options
+    config: Config, plan: Plan, index: int, bundle: str, destination: str, parsed: options.Options
 ) -> mounts.BindMount:
-    if parsed.data:
-        problem = "bind mounts cannot have any filesystem-specific options applied"
-        raise BadConfig(f"invalid mount {destination}: {problem}")
+    mount = config.mounts[index]
+    if parsed.data:  # runc up to 1.1 passes over them, later ones refuse
+        plan.warnings.append(f"mount {destination}: {','.join(parsed.data)}: a bind mount has no options of its own")
     if not mount.source:
         raise BadConfig(f"invalid mount {destination}: a bind mount needs a source")
     source = mount.source if mount.source.startswith("/") else f"{bundle}/{mount.source}"

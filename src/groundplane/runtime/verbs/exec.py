@@ -40,6 +40,13 @@ def exec(given: Parsed, globals: Globals) -> int:
         seccomp=(container.config.get("linux") or {}).get("seccomp"),
         keep_fds=creation.preserved(given, process),
         below=below,
+        personality=((container.config.get("linux") or {}).get("personality") or {}).get("domain") or "",
+        state={
+            "id": container.id,
+            "status": "running",
+            "bundle": container.bundle,
+            "annotations": container.config.get("annotations") or {},
+        },
     )
     try:
         creation.warn(globals, created.warnings)
