@@ -259,7 +259,6 @@ def test_errors_go_to_the_log_in_its_format(box: Box, ground: CommandLine) -> No
         (["create", "--bundle", "/no/such", "x"], 1, "runc create failed: chdir /no/such: no such file or directory"),
         (["create", "--bundle", "/", "x"], 1, "runc create failed: JSON specification file config.json not found"),
         (["create", "--no-such-flag", "x"], 1, "flag provided but not defined: -no-such-flag"),
-        (["create", "--no-pivot", "x"], 1, "runc create failed: --no-pivot is not supported: "),
         (["frob"], 3, "No help topic for 'frob'"),
         (["--log-format", "xml", "list"], 1, "invalid log-format: xml"),
         (["--root", "/", "list"], 1, "Option --root argument should not be set to /"),

@@ -36,6 +36,7 @@ def create(given: Parsed, globals: Globals) -> int:
                 console=bundle.terminal,
                 keep_fds=bundle.keep,
                 keyring=not given.switch("no-new-keyring"),
+                pivot=not given.switch("no-pivot"),
                 gate=gate,
                 trampoline=trampoline,
             )

@@ -32,8 +32,6 @@ class Bundle:
         self.directory = os.path.abspath(given.value("bundle", "."))
         if not os.path.isdir(self.directory):
             raise GroundError(f"chdir {given.value('bundle')}: no such file or directory")
-        if given.switch("no-pivot"):
-            raise GroundError("--no-pivot is not supported: a container without pivot_root(2) can be left")
         self.config, self.text = read_config_file(self.directory)
         self.terminal = _is_terminal(self.config.get("process"))
         self.console_socket = given.value("console-socket")

@@ -38,6 +38,7 @@ def run(given: Parsed, globals: Globals) -> int:
             console=bundle.terminal,
             keep_fds=bundle.keep,
             keyring=not given.switch("no-new-keyring"),
+            pivot=not given.switch("no-pivot"),
             trampoline=trampoline,
         )
         creation.warn(globals, created.warnings)
