@@ -264,8 +264,7 @@ def test_cgroups_path(given: str | None, path: str) -> None:
 
 
 def test_cgroups_path_cannot_climb() -> None:
-    with pytest.raises(GroundError, match="must not contain"):
-        cgroup_path({"linux": {"cgroupsPath": "/a/../../b"}}, "id")
+    assert cgroup_path({"linux": {"cgroupsPath": "/a/../../b"}}, "id") == "b"
 
 
 @pytest.mark.parametrize(("text", "number"), [("9", 9), ("KILL", 9), ("SIGTERM", 15), ("usr1", 10), ("RTMIN+3", 37)])
