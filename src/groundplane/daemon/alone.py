@@ -33,6 +33,7 @@ def run_apiserver(settings: Settings, store_url: str, host: str, report: Report)
     async def work(ended: asyncio.Event) -> None:
         from groundplane.apiserver import server as apiserver  # late: 200 ms of imports
         from groundplane.daemon.places import PlaceError, node_address
+        from groundplane.daemon.storecare import refuse_unfinished
         from groundplane.store.registry import open_store
 
         try:
@@ -42,6 +43,7 @@ def run_apiserver(settings: Settings, store_url: str, host: str, report: Report)
         os.makedirs(os.path.join(settings.root, "store"), mode=0o700, exist_ok=True)
         store = await open_store(store_url)
         try:
+            await refuse_unfinished(store)
             server = await apiserver.start(replace(settings, node_ip=address), store, host=host)
             settle()
             report(f"{server.url}, kubeconfig {server.kubeconfig}")

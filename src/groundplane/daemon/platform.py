@@ -2,6 +2,7 @@
 
 start   lock root ─► engine (spawner, images, containers) ─► door (ground.sock) ─► control plane ─► node ─► ready
 stop    node ─► control plane ─► door ─► engine                     containers stay; the next groundd finds them
+            a role that cannot start (a damaged store, a full disk, a port in use) is tried again; the engine serves on
 down    node ─► containers end ─► network gone ─► control plane ─► door ─► engine ─► spawner ends
 """
 
@@ -20,6 +21,7 @@ from groundplane.base.errors import GroundError
 from groundplane.base.ids import instance_hash
 from groundplane.base.log import Log
 from groundplane.base.settings import Settings
+from groundplane.base.tasks import Tasks
 from groundplane.daemon.controlplane import ControlPlane
 from groundplane.daemon.instance import ROLES, Instance
 from groundplane.daemon.join import Join
@@ -28,6 +30,7 @@ from groundplane.daemon.places import node_address, node_name
 from groundplane.daemon.ready import Ready
 from groundplane.daemon.routes import platform_routes
 from groundplane.daemon.starting import daemon_argv
+from groundplane.dataplane import dataplane
 from groundplane.dockerapi.server import DockerApi
 from groundplane.engine.contract import ContainerInfo, EngineError, State
 from groundplane.engine.engine import LocalEngine
@@ -37,6 +40,7 @@ from groundplane.runtime.resident.command import spawner_argv
 
 _log = Log("daemon")
 _STOP_SECONDS = 10.0
+_RETRY_SECONDS = 30.0
 _NOBODY = (sys.executable, "-I", "-S", "-c", "")  # ends at once, well: after it the spawner ends too
 
 
@@ -53,6 +57,8 @@ class Platform:
         self._clock = clock
         self._ready = ready
         self._changing = asyncio.Lock()
+        self._tasks = Tasks("daemon")
+        self.problem = ""  # why a role that was chosen does not run
         self._network = PodNetwork(os.path.join(self.settings.root, "networks"), instance_hash(self.settings.root))
         self.engine: LocalEngine | None = None
         self._door: DockerApi | None = None
@@ -60,11 +66,21 @@ class Platform:
         self.node_role: NodeRole | None = None
 
     async def start(self, roles: Iterable[str]) -> None:
-        """Start the engine and its door, then `roles`. Raises GroundError with everything stopped again."""
+        """Start the engine and its door, then `roles`. Raises GroundError with everything stopped again.
+
+        Where the engine runs and another role does not start, that one is tried again and again: without the engine
+        nobody could look, take containers down, or put a backup in the place of a damaged store.
+        """
         wanted = [role for role in ROLES if role in roles]
         try:
             await self._step("engine", self._start_engine)
-            await self.add_roles(wanted)
+            try:
+                await self.add_roles(wanted)
+            except GroundError as error:
+                if self._join is not None:
+                    raise
+                self._missing(error)
+                self._tasks.start("roles", self._try_again(wanted))
         except BaseException:
             await self.stop()
             raise
@@ -83,8 +99,23 @@ class Platform:
                 await self._step("control plane", self._start_control_plane)
             if "node" in wanted and self.node_role is None:
                 await self._step("node", self._start_node)
+            self.problem = ""
             # A node of a cluster elsewhere is its caller's to start again; what it was told is needed to take it down.
             self.instance.save(tuple(wanted) if self._join is None else ("engine",))
+
+    def _missing(self, error: GroundError) -> None:
+        self.problem = str(error)
+        _log.error("a role did not start", error=self.problem)
+
+    async def _try_again(self, roles: list[str]) -> None:
+        pause = 1.0
+        while self.problem:
+            await self._clock.sleep(pause)
+            pause = min(2 * pause, _RETRY_SECONDS)
+            try:
+                await self.add_roles(roles)
+            except GroundError as error:
+                self._missing(error)
 
     def _change_settings(self, settings: dict[str, Any]) -> None:
         changed = {k: v for k, v in settings.items() if asdict(self.settings).get(k) != v}
@@ -134,6 +165,7 @@ class Platform:
 
     async def stop(self) -> None:
         """End this process's part in the right order; containers, their network and the spawner go on."""
+        await self._tasks.stop()
         if self.node_role is not None:
             await self.node_role.stop()
         if self.control_plane is not None:
@@ -146,12 +178,15 @@ class Platform:
 
     async def down(self) -> None:
         """End every container and take the network down; state, images and volumes stay in the root."""
+        await self._tasks.stop()
         async with self._changing:
             if self.node_role is not None:
                 await self.node_role.stop()
             await self._end_containers()
             if self.node_role is not None:
                 await self.node_role.teardown()
+            elif "node" in self.instance.roles():  # one that does not start now may have run before
+                await dataplane.teardown(dataplane.Config.of(self.settings))
             unmount_below(os.path.join(self.settings.root, "node", "pods"))
             await self._network.teardown()
 

@@ -64,6 +64,7 @@ def describe(platform: Platform) -> dict[str, Any]:
         "run": settings.run,
         "socket": settings.engine_socket,
         "roles": platform.roles,
+        "problem": platform.problem,
         "log": platform.instance.log_file,
         "api": server.url if server is not None else "",
         "kubeconfig": server.kubeconfig if server is not None else "",
