@@ -84,6 +84,14 @@ async def check(store: Store) -> dict[str, Any]:
     return {**await describe(store), "problems": list(found)}
 
 
+async def refuse_unfinished(store: Store) -> None:
+    """Raises StoreError where a restore was killed half-way, which only stores of other servers can show."""
+    from groundplane.store import moves  # late: only who starts an API server needs it
+
+    if await moves.unfinished(store):
+        raise StoreError("the store holds half of a restore that was killed: run `ground store restore` again")
+
+
 def on_stopped(url: str, work: Callable[[Store], Awaitable[T]]) -> T:
     """Open the store at `url`, do `work`, close it. Raises StoreError, StoreUnavailable."""
 
