@@ -16,13 +16,15 @@ pytestmark = pytest.mark.needs("qemu", "guest-kernel", "busybox")
 CONTRACT = "tests/contracts/test_cgroups_drivers.py"
 COMMANDS = "tests/real/test_runtime_commands.py"
 CONTAINER = "tests/real/test_runtime_container.py"
+V2_ONLY = "tests/real/test_cgroups_pure_v2.py"
 _SELECTED = [
     f"{CONTRACT}::test_this_host",
+    V2_ONLY,
     f"{COMMANDS}::test_a_life",
     f"{COMMANDS}::test_run_returns_the_programs_code_and_clears_away",
     CONTAINER,
 ]
-_FULL = [f"{CONTRACT}::test_this_host", COMMANDS, CONTAINER, "tests/real/test_runtime_faults.py"]
+_FULL = [f"{CONTRACT}::test_this_host", V2_ONLY, COMMANDS, CONTAINER, "tests/real/test_runtime_faults.py"]
 _FULL += ["tests/real/test_runtime_security.py"]
 
 
@@ -42,9 +44,9 @@ def passed(tests: list[str], layout: str, seconds: float) -> int:
 
 def test_pure_v2() -> None:
     full = os.environ.get("GROUND_GUEST") == "full"
-    assert passed(_FULL if full else _SELECTED, machine.V2, 600 if full else 120) > 10
+    assert passed(_FULL if full else _SELECTED, machine.V2, 900 if full else 240) > 10
 
 
 @pytest.mark.parametrize("layout", [machine.V1, machine.HYBRID])
 def test_other_layouts(layout: str) -> None:
-    assert passed([f"{CONTRACT}::test_this_host"], layout, 60) >= 9
+    assert passed([f"{CONTRACT}::test_this_host"], layout, 120) >= 9
