@@ -177,12 +177,15 @@ def create(
         # Before anything is made, so that the failure does not take another's cgroup away.
         raise LaunchError(f"container's cgroup is not empty: {cgroup} has processes in it")
     descriptors = outside.Descriptors(stdio, keep_fds, gate=Talk(*gate) if gate else None, trampoline=trampoline)
+    fresh = _missing_parents(groups, cgroup)
     try:
         return _create(document, plan, groups, descriptors, state, cgroup=cgroup, lenient=lenient)
     except BaseException as error:
         starved = isinstance(error, outside.Lost) and cgroup and groups.oom_count(cgroup)
         if cgroup:
             _remove_cgroup(groups, cgroup)
+        for parent in fresh:
+            groups.prune(parent)
         _run_each("poststop", document.hooks.poststop, {**state, "status": "stopped"}, 0)
         if starved:
             raise _failed(LaunchError("container init was OOM-killed (memory limit too low?)")) from error
@@ -271,6 +274,16 @@ def _root(bundle: str, path: str) -> str:
 def _time_offsets(config: Config) -> list[str]:
     """Lines for /proc/PID/timens_offsets (time_namespaces(7))."""
     return [f"{clock} {o.secs} {o.nanosecs}" for clock, o in config.linux.time_offsets.items()]
+
+
+def _missing_parents(groups: Groups, cgroup: str) -> list[str]:
+    """The parents of a group that are not there yet, deepest first."""
+    missing: list[str] = []
+    parent = cgroup.rpartition("/")[0]
+    while parent and not groups.exists(parent):
+        missing.append(parent)
+        parent = parent.rpartition("/")[0]
+    return missing
 
 
 def _remove_cgroup(groups: Groups, cgroup: str) -> None:

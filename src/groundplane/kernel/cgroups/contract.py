@@ -277,6 +277,9 @@ class Groups(Protocol):
         Not an error if it is gone. Raises KernelError (EBUSY) if a process stays.
         """
 
+    def prune(self, path: str) -> None:
+        """Take the group away if nothing is in or below it; for parents that a failed `create` leaves."""
+
     def paths_of(self, pid: int) -> dict[str, str]:
         """Where a process is, from /proc/PID/cgroup: the directory on the host by controller (`` for v2's tree)."""
 

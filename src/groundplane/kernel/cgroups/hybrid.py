@@ -95,6 +95,10 @@ class Hybrid(V1):
         super().remove(path)
         self._unified.remove(path)
 
+    def prune(self, path: str) -> None:
+        super().prune(path)
+        self._unified.prune(path)
+
     def paths_of(self, pid: int) -> dict[str, str]:
         return {**super().paths_of(pid), **self._unified.paths_of(pid)}
 

@@ -11,11 +11,13 @@ from groundplane.kernel.errors import KernelError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Protocol
 else:
     Protocol = object
 
 # A killed process leaves its group only when it has been torn down, so rmdir(2) answers EBUSY for a while.
+_TRIES = 5
 _PAUSES = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.5, 1.0)
 
 
@@ -122,6 +124,32 @@ def remove_tree(tree: Tree, path: str) -> None:
             if error.errno != errno.EBUSY or pause is None:
                 raise
             tree.pause(pause)
+
+
+def remove_if_empty(tree: Tree, path: str) -> None:
+    """Remove a group that nobody uses; leave one that somebody does."""
+    try:
+        tree.remove(path)
+    except KernelError as error:
+        if error.errno not in (errno.EBUSY, errno.ENOTEMPTY):
+            raise
+
+
+def make_all(make: Callable[[list[str]], None], tree: Tree) -> None:
+    """Make groups, all or none: `make` adds what it has made to its list.
+
+    Tried again where a parent goes between two steps, because another's failed creation takes its own parents back.
+    """
+    for attempt in range(_TRIES):
+        made: list[str] = []
+        try:
+            make(made)
+            return
+        except KernelError as error:
+            for directory in reversed(made):
+                remove_if_empty(tree, directory)
+            if error.errno != errno.ENOENT or attempt == _TRIES - 1:
+                raise
 
 
 def processes_below(tree: Tree, path: str) -> list[int]:

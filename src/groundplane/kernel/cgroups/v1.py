@@ -6,7 +6,15 @@ import errno
 import os
 
 from groundplane.kernel.cgroups.contract import Limits, Stats, View
-from groundplane.kernel.cgroups.tree import HostTree, check_path, flat_keyed, processes_below, remove_tree
+from groundplane.kernel.cgroups.tree import (
+    HostTree,
+    check_path,
+    flat_keyed,
+    make_all,
+    processes_below,
+    remove_if_empty,
+    remove_tree,
+)
 from groundplane.kernel.cgroups.v1_limits import wanted
 from groundplane.kernel.errors import KernelError
 
@@ -45,14 +53,12 @@ class V1:
 
     def create(self, path: str) -> None:
         check_path(path)
-        made: list[str] = []
-        try:
+
+        def make(made: list[str]) -> None:
             for hierarchy in self._hierarchies:
                 self._create_in(hierarchy, path, made)
-        except KernelError:
-            for directory in reversed(made):
-                self._tree.remove(directory)
-            raise
+
+        make_all(make, self._tree)
 
     def _create_in(self, hierarchy: Hierarchy, path: str, made: list[str]) -> None:
         cpuset = "cpuset" in hierarchy.controllers
@@ -221,6 +227,11 @@ class V1:
         check_path(path)
         for hierarchy in self._hierarchies:
             remove_tree(self._tree, f"{hierarchy.root}/{path}")
+
+    def prune(self, path: str) -> None:
+        check_path(path)
+        for hierarchy in self._hierarchies:
+            remove_if_empty(self._tree, f"{hierarchy.root}/{path}")
 
     def paths_of(self, pid: int) -> dict[str, str]:
         found: dict[str, str] = {}

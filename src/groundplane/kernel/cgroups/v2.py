@@ -6,7 +6,15 @@ import errno
 import os
 
 from groundplane.kernel.cgroups.contract import Limits, Stats, View
-from groundplane.kernel.cgroups.tree import HostTree, check_path, flat_keyed, processes_below, remove_tree
+from groundplane.kernel.cgroups.tree import (
+    HostTree,
+    check_path,
+    flat_keyed,
+    make_all,
+    processes_below,
+    remove_if_empty,
+    remove_tree,
+)
 from groundplane.kernel.cgroups.v2_limits import grant
 from groundplane.kernel.errors import KernelError
 
@@ -38,18 +46,16 @@ class V2:
     def create(self, path: str) -> None:
         if self._tree.exists(self._directory(path)):
             return
-        directory = self._root
-        made: list[str] = []
-        try:
+
+        def make(made: list[str]) -> None:
+            directory = self._root
             for name in path.split("/"):
                 self._enable_controllers(directory)
                 directory = f"{directory}/{name}"
                 if self._tree.make(directory):
                     made.append(directory)
-        except KernelError:
-            for one in reversed(made):
-                self._tree.remove(one)
-            raise
+
+        make_all(make, self._tree)
 
     def _enable_controllers(self, directory: str) -> None:
         """Give the groups below `directory` the controllers that it has itself."""
@@ -182,6 +188,9 @@ class V2:
 
     def remove(self, path: str) -> None:
         remove_tree(self._tree, self._directory(path))
+
+    def prune(self, path: str) -> None:
+        remove_if_empty(self._tree, self._directory(path))
 
     def paths_of(self, pid: int) -> dict[str, str]:
         for line in self._tree.read(f"/proc/{pid}/cgroup").splitlines():
