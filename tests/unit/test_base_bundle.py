@@ -74,12 +74,11 @@ def test_a_removed_source_is_missed(program: Program, tmp_path: Path) -> None:
     assert "cannot import name 'two'" in caught.value.stderr
 
 
-@pytest.mark.parametrize("damage", [b"", b"\xff\xff\xff\x7f", b"\4\0\0\0junk"])
-def test_a_damaged_file_is_no_file(program: Program, tmp_path: Path, damage: bytes) -> None:
+def test_a_damaged_file_is_no_file(program: Program, tmp_path: Path) -> None:
     program()
     (file,) = tmp_path.glob("__pycache__/*.bundle")
     whole = file.read_bytes()
-    for bad in (damage, whole[: len(whole) // 9], damage + whole):
+    for bad in (b"", b"\xff\xff\xff\x7f", b"\4\0\0\0junk", whole[:99], whole[:-99], b"\4\0\0\0junk" + whole):
         file.write_bytes(bad)
         assert program() == [VALUES, ""]
         assert program() == [VALUES, EVERYTHING]

@@ -100,8 +100,8 @@ def _read(path: str) -> tuple[dict[str, Entry], memoryview]:
         with open(path, "rb") as file:
             data = memoryview(file.read())
         length = int.from_bytes(data[:4], "little")
-        build, entries = marshal.loads(data[4 : 4 + length])
-        if build == _BUILD:
+        build, size, entries = marshal.loads(data[4 : 4 + length])
+        if build == _BUILD and len(data) == 4 + length + size:  # shorter after a power failure
             return entries, data[4 + length :]
     except (OSError, ValueError, EOFError, TypeError):
         pass
@@ -110,7 +110,7 @@ def _read(path: str) -> tuple[dict[str, Entry], memoryview]:
 
 def _write(path: str, entries: dict[str, Entry], code: bytearray) -> None:
     """Whole or not at all; a directory that is not ours to write to means no bundle."""
-    index = marshal.dumps((_BUILD, entries))
+    index = marshal.dumps((_BUILD, len(code), entries))
     temporary = f"{path}.{os.getpid()}"
     try:
         with open(temporary, "wb") as file:
