@@ -6,7 +6,7 @@ import os
 
 from groundplane.base.errors import GroundError
 from groundplane.kernel.calls.rlimits import RESOURCES
-from groundplane.runtime.steps.namespaces import sysctl_name
+from groundplane.runtime.steps.namespaces import sysctl_name, sysctl_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -116,6 +116,8 @@ def _validate_sysctls(config: Config, kinds: set[str]) -> None:
     """Only what a namespace of the container holds may be written; the rest would change the host."""
     network = next((n for n in config.linux.namespaces if n.type == "network"), None)
     for key in config.linux.sysctl:
+        if not {"", ".", ".."}.isdisjoint(sysctl_path(key).split("/")):
+            raise BadConfig(f'sysctl "{key}" is no name: it would lead elsewhere')
         name = sysctl_name(key)
         if name in _IPC_SYSCTLS or name.startswith("fs.mqueue."):
             if "ipc" in kinds:

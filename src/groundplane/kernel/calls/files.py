@@ -111,10 +111,13 @@ def _dangling(root: int, parent: int, path: str) -> str | None:
             raise error from None
 
 
-def make_file(root: int, path: str, mode: int = 0o644) -> int:
-    """Open the file `path` in `root` (O_PATH), making it and its directories if missing: a place to bind a file on."""
+def make_file(root: int, path: str, mode: int = 0o644, *, follow: bool = True) -> int:
+    """Open the file `path` in `root` (O_PATH), making it and its directories if missing: a place to bind a file on.
+
+    Without `follow` a symbolic link of that name is opened itself.
+    """
     try:
-        return open_in_root(root, path)
+        return open_in_root(root, path, os.O_PATH if follow else os.O_PATH | os.O_NOFOLLOW)
     except KernelError as error:
         if error.errno != errno.ENOENT:
             raise

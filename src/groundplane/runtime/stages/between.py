@@ -13,7 +13,7 @@ import os
 
 from groundplane.base.errors import GroundError
 from groundplane.kernel.calls import process as p
-from groundplane.kernel.calls.files import read_text, write_text
+from groundplane.kernel.calls.files import read_text
 from groundplane.kernel.errors import KernelError
 from groundplane.runtime.steps.base import Inside
 from groundplane.runtime.wording import words
@@ -29,14 +29,17 @@ if TYPE_CHECKING:
 def run(plan: Plan, talk: Talk, offsets: Sequence[str]) -> None:
     """Enter what the plan joins, and clone. Returns in the new process only."""
     assert plan.join is not None
+    offsets_fd = -1
     try:
         p.set_dumpable(0)
         p.set_name("ground:between")
+        if plan.new_time and offsets:  # opened now: among the mounts joined /proc may be anything (CVE-2025-52881)
+            offsets_fd = os.open("/proc/self/timens_offsets", os.O_WRONLY | os.O_CLOEXEC)
         plan.join.apply(Inside(talk))
         if plan.new_time:
             p.unshare(p.CLONE_NEWTIME)
             for line in offsets:
-                write_text("/proc/self/timens_offsets", line)
+                os.pwrite(offsets_fd, line.encode(), 0)
         pid, pidfd = p.clone3(plan.clone_flags | p.CLONE_PARENT)
     except (GroundError, OSError) as error:
         talk.say("error", f"1 error during container init: error {plan.join.describe()}: {words(error)}")

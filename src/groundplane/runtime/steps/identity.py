@@ -9,9 +9,8 @@ import stat
 from groundplane.kernel import caps
 from groundplane.kernel.calls import ids
 from groundplane.kernel.calls import process as p
-from groundplane.kernel.calls.files import RESOLVE_NO_XDEV, openat2
-from groundplane.kernel.calls.mount import fsmount
 from groundplane.kernel.errors import KernelError
+from groundplane.runtime.steps import procfs
 from groundplane.runtime.steps.base import Inside, Step, StepError
 from groundplane.runtime.steps.rootfs import enter_directory
 
@@ -200,10 +199,7 @@ class InstallSeccomp(Step):
 
 
 class SetSecurityLabel(Step):
-    """The label that the next execve(2) takes on: AppArmor's profile or SELinux's context.
-
-    Written through a proc instance of our own, for the reason that `SetSysctls` gives.
-    """
+    """The label that the next execve(2) takes on: AppArmor's profile or SELinux's context. See `procfs.py`."""
 
     __slots__ = ("file", "text")
 
@@ -215,14 +211,8 @@ class SetSecurityLabel(Step):
         return f"setting the security label {self.text}"
 
     def apply(self, at: Inside) -> None:
-        proc = fsmount("proc", "proc")
+        proc = procfs.own_proc()
         try:
-            fd = openat2(proc, f"{os.getpid()}/attr/{self.file}", os.O_WRONLY, RESOLVE_NO_XDEV)
-            try:
-                os.write(fd, self.text.encode())
-            finally:
-                os.close(fd)
-        except OSError as error:
-            raise KernelError.of("write", error, f"/proc/self/attr/{self.file}") from error
+            procfs.write(proc, f"{os.getpid()}/attr/{self.file}", self.text)
         finally:
             os.close(proc)

@@ -7,11 +7,11 @@ import os
 
 from groundplane.kernel.calls import ids
 from groundplane.kernel.calls import process as p
-from groundplane.kernel.calls.files import RESOLVE_NO_XDEV, openat2
-from groundplane.kernel.calls.mount import fsmount
 from groundplane.kernel.calls.network import loopback_up
 from groundplane.kernel.errors import KernelError
+from groundplane.runtime.steps import procfs
 from groundplane.runtime.steps.base import Inside, Step, StepError
+from groundplane.runtime.wording import strerror
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -199,11 +199,7 @@ class SetNames(Step):
 
 
 class SetSysctls(Step):
-    """Kernel parameters of the new namespaces.
-
-    They are written through a proc instance that is attached nowhere, so that nothing the container mounted, or that a
-    racing neighbour swaps, lies over a file of it (CVE-2025-52881).
-    """
+    """Kernel parameters of the new namespaces. `procfs.py` says through which proc."""
 
     __slots__ = ("values",)
 
@@ -214,7 +210,7 @@ class SetSysctls(Step):
         return "writing sysctls"
 
     def apply(self, at: Inside) -> None:
-        proc = fsmount("proc", "proc")
+        proc = procfs.own_proc()
         try:
             for key, value in self.values.items():
                 _write_sysctl(proc, key, value)
@@ -234,20 +230,21 @@ def sysctl_has_slashes(key: str) -> bool:
     return slash >= 0 and (dot < 0 or slash < dot)
 
 
+def sysctl_path(key: str) -> str:
+    """The file below /proc/sys."""
+    return key if sysctl_has_slashes(key) else key.translate(_SWAPPED)
+
+
 def sysctl_name(key: str) -> str:
     """The dotted form of either."""
     return key.translate(_SWAPPED) if sysctl_has_slashes(key) else key
 
 
 def _write_sysctl(proc: int, key: str, value: str) -> None:
-    path = "sys/" + (key if sysctl_has_slashes(key) else key.translate(_SWAPPED))
+    path = f"sys/{sysctl_path(key)}"
     try:
-        fd = openat2(proc, path, os.O_WRONLY, RESOLVE_NO_XDEV)
-        try:
-            os.write(fd, value.encode())
-        finally:
-            os.close(fd)
+        procfs.write(proc, path, value)
     except KernelError as error:
+        if error.call == "write":
+            raise StepError(f"open /proc/{path}: {strerror(error.errno)} (sysctl {key}={value})") from error
         raise KernelError("open", error.errno, f"sysctl {key}") from None
-    except OSError as error:
-        raise StepError(f"open /proc/{path}: {os.strerror(error.errno or 0).lower()} (sysctl {key}={value})") from error

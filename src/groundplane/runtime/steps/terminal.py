@@ -38,14 +38,28 @@ class OpenConsole(Step):
             terminals.set_size(slave, *self.size)
         os.fchown(slave, self.uid, -1)
         if self.bind:
-            console = m.open_tree(slave, "", recursive=False, what="/dev/console")
-            place = make_file(at.root, "/dev/console")
-            m.attach(console, place, what="/dev/console")
-            os.close(console)
-            os.close(place)
+            _bind_console(at, slave)
         at.talk.say_with_fd("console", master)
         os.close(master)
         at.console = slave
+
+
+def _bind_console(at: Inside, slave: int) -> None:
+    """The slave over /dev/console, which must be a file of its own: a link there would choose what is covered.
+
+    (CVE-2025-52565 has the mirror image: a link chose what covered /dev/console.)
+    """
+    console = m.open_tree(slave, "", recursive=False, what="/dev/console")
+    place = -1
+    try:
+        place = make_file(at.root, "/dev/console", follow=False)
+        if stat.S_ISLNK(os.fstat(place).st_mode):
+            raise StepError("/dev/console of the container is a symbolic link: no terminal is mounted there")
+        m.attach(console, place, what="/dev/console")
+    finally:
+        os.close(console)
+        if place >= 0:
+            os.close(place)
 
 
 class TakeTerminal(Step):
