@@ -93,6 +93,79 @@ def device_rules_are_taken(groups: Groups, pid: int) -> None:
     assert groups.set(PATH, Limits(devices=rules)) == []
 
 
+def grants_every_limit_of_the_specification(groups: Groups, pid: int) -> None:
+    """Where all controllers are there: nothing is left out, and granting it all again is no error."""
+    groups.create(PATH)
+    limits = Limits(
+        cpu_shares=512,
+        cpu_quota=50000,
+        cpu_period=100000,
+        cpu_burst=10000,
+        cpuset_cpus="0",
+        cpuset_mems="0",
+        memory=64 << 20,
+        memory_swap=128 << 20,
+        memory_reservation=32 << 20,
+        pids=20,
+        blkio_weight=200,
+        blkio_weight_devices=[(8, 0, 300, None)],
+        blkio_throttle=[("read_bps", 8, 0, 1 << 20), ("write_iops", 8, 0, 100)],
+        hugetlb=[("2MB", 4 << 20)],
+        rdma=[("mlx4_0", 2, None)],
+    )
+    assert groups.set(PATH, limits) == []
+    assert groups.set(PATH, limits) == []
+    smaller = Limits(memory=8 << 20, memory_swap=16 << 20, cpu_quota=5000, cpu_burst=1000, memory_check=True)
+    assert groups.set(PATH, smaller) == []
+    assert groups.stats(PATH).memory_limit == 8 << 20
+
+
+def idle_and_back(groups: Groups, pid: int) -> None:
+    groups.create(PATH)
+    assert groups.set(PATH, Limits(cpu_idle=1, cpu_shares=512)) == []
+    assert groups.set(PATH, Limits(cpu_idle=0, cpu_shares=512)) == []
+
+
+def counts_everything(groups: Groups, pid: int) -> None:
+    groups.create(PATH)
+    groups.set(PATH, Limits(pids=20))
+    usage = groups.usage(PATH)
+    assert usage.cpu is not None
+    assert usage.cpu.total == 0
+    assert usage.memory is not None
+    assert usage.memory.used.used == 0
+    assert usage.memory.stat
+    assert (usage.pids, usage.pids_limit) == (0, 20)
+    assert usage.io is not None
+    with pytest.raises(KernelError):
+        groups.usage("ground-test-none")
+
+
+def attaches_below(groups: Groups, pid: int) -> None:
+    groups.create(f"{PATH}/inner")
+    groups.attach(PATH, pid, below={"": "inner"})
+    assert groups.processes(f"{PATH}/inner") == [pid]
+    for below in ({"": "missing"}, {"nonsense": "inner"}, {"": "../one"}):
+        with pytest.raises(KernelError):
+            groups.attach(PATH, pid, below=below)
+
+
+def takes_back_parents_that_nobody_uses(groups: Groups, pid: int) -> None:
+    groups.create(f"{PATH}/inner")
+    groups.prune(PATH)
+    assert groups.exists(f"{PATH}/inner")
+    groups.remove(f"{PATH}/inner")
+    groups.prune(PATH)
+    assert not groups.exists(PATH)
+    groups.prune(PATH)
+
+
+def gives_a_group_to_a_user(groups: Groups, pid: int) -> None:
+    groups.create(PATH)
+    groups.delegate(PATH, 1000)
+    groups.set(PATH, Limits(pids=20))
+
+
 SUITE = [
     makes_parents_and_is_idempotent,
     removes_with_what_the_container_made_below,
@@ -102,6 +175,12 @@ SUITE = [
     freezes_and_kills_what_is_frozen,
     a_group_that_is_gone_is_empty,
     refuses_paths_that_lead_elsewhere,
+    attaches_below,
+    takes_back_parents_that_nobody_uses,
+    gives_a_group_to_a_user,
+    counts_everything,
 ]
+# For hosts that have every controller: trees in memory.
+COMPLETE = [*SUITE, grants_every_limit_of_the_specification, idle_and_back]
 # On v2 these load a program into the kernel: for drivers over the kernel's own tree, and v1's fake.
 WITH_DEVICES = [*SUITE, device_rules_are_taken]

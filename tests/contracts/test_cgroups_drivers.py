@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 
 import pytest
-from tests.contracts.cgroups_suite import SUITE, TOP, WITH_DEVICES
+from tests.contracts.cgroups_suite import COMPLETE, TOP, WITH_DEVICES, device_rules_are_taken
 from tests.fakes.cgroup_tree import FakeTree
 
 from groundplane.kernel.cgroups import registry
@@ -18,28 +18,29 @@ from groundplane.kernel.cgroups.v2 import V2
 
 Behaviour = Callable[[Groups, int], None]
 _V1 = ("cpu", "cpuacct", "cpuset", "memory", "pids", "freezer", "devices", "blkio")
+_LEFT_TO_V2 = ("hugetlb", "rdma")
 
 
-def _v1(tree: FakeTree) -> list[Hierarchy]:
-    return [Hierarchy((name,), tree.mount(f"/cg/{name}", 1, name)) for name in _V1]
+def _v1(tree: FakeTree, *more: str) -> list[Hierarchy]:
+    return [Hierarchy((name,), tree.mount(f"/cg/{name}", 1, name)) for name in (*_V1, *more)]
 
 
-@pytest.mark.parametrize("behaviour", WITH_DEVICES, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("behaviour", [*COMPLETE, device_rules_are_taken], ids=lambda f: f.__name__)
 def test_v1_in_memory(behaviour: Behaviour) -> None:
     tree = FakeTree()
-    behaviour(V1(_v1(tree), tree), 4242)
+    behaviour(V1(_v1(tree, *_LEFT_TO_V2), tree), 4242)
 
 
-@pytest.mark.parametrize("behaviour", SUITE, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("behaviour", COMPLETE, ids=lambda f: f.__name__)
 def test_v2_in_memory(behaviour: Behaviour) -> None:
     tree = FakeTree()
-    behaviour(V2(tree.mount("/cg", 2, "cpu", "cpuset", "memory", "pids", "io"), tree), 4242)
+    behaviour(V2(tree.mount("/cg", 2, "cpu", "cpuset", "memory", "pids", "io", *_LEFT_TO_V2), tree), 4242)
 
 
-@pytest.mark.parametrize("behaviour", WITH_DEVICES, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("behaviour", [*COMPLETE, device_rules_are_taken], ids=lambda f: f.__name__)
 def test_hybrid_in_memory(behaviour: Behaviour) -> None:
     tree = FakeTree()
-    behaviour(Hybrid(_v1(tree), tree.mount("/cg/unified", 2), tree), 4242)
+    behaviour(Hybrid(_v1(tree), tree.mount("/cg/unified", 2, *_LEFT_TO_V2), tree), 4242)
 
 
 @pytest.fixture
@@ -66,7 +67,8 @@ def test_this_host(behaviour: Behaviour, sleeper: int, monkeypatch: pytest.Monke
 
 
 V2_HERE = "/sys/fs/cgroup/unified"  # the v2 tree of a hybrid host, which has no controllers to grant limits with
-WITHOUT_CONTROLLERS = [b for b in WITH_DEVICES if b.__name__ not in ("grants_limits_it_has_means_for",)]
+_NEED_CONTROLLERS = ("grants_limits_it_has_means_for", "counts_everything")
+WITHOUT_CONTROLLERS = [b for b in WITH_DEVICES if b.__name__ not in _NEED_CONTROLLERS]
 
 
 @pytest.mark.needs("root", "cgroups")

@@ -10,37 +10,95 @@ import errno
 
 from groundplane.kernel.errors import KernelError
 
+_PSI = "some avg10=0.50 avg60=0.25 avg300=0.10 total=1234\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=7"
 _V1_FILES = {
-    "cpu": {"cpu.shares": "1024", "cpu.cfs_quota_us": "-1", "cpu.cfs_period_us": "100000", "cpu.idle": "0"},
-    "cpuacct": {"cpuacct.usage": "0"},
-    "cpuset": {"cpuset.cpus": "", "cpuset.mems": ""},
+    "cpu": {
+        "cpu.shares": "1024",
+        "cpu.cfs_quota_us": "-1",
+        "cpu.cfs_period_us": "100000",
+        "cpu.cfs_burst_us": "0",
+        "cpu.rt_period_us": "1000000",
+        "cpu.rt_runtime_us": "0",
+        "cpu.idle": "0",
+        "cpu.stat": "nr_periods 4\nnr_throttled 2\nthrottled_time 9000",
+    },
+    "cpuacct": {
+        "cpuacct.usage": "0",
+        "cpuacct.stat": "user 0\nsystem 0",
+        "cpuacct.usage_percpu": "0 0",
+        "cpuacct.usage_all": "cpu user system\n0 0 0\n1 0 0",
+    },
+    "cpuset": {"cpuset.cpus": "", "cpuset.mems": "", "cpuset.cpu_exclusive": "0", "cpuset.sched_load_balance": "1"},
     "memory": {
         "memory.limit_in_bytes": "9223372036854771712",
         "memory.memsw.limit_in_bytes": "9223372036854771712",
         "memory.soft_limit_in_bytes": "9223372036854771712",
         "memory.swappiness": "60",
         "memory.usage_in_bytes": "0",
+        "memory.max_usage_in_bytes": "0",
+        "memory.failcnt": "0",
         "memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 0",
-        "memory.stat": "total_inactive_file 0",
+        "memory.stat": "cache 4096\ntotal_inactive_file 0",
     },
     "pids": {"pids.max": "max", "pids.current": "0"},
     "freezer": {"freezer.state": "THAWED"},
     "devices": {"devices.allow": "", "devices.deny": ""},
-    "blkio": {"blkio.throttle.read_bps_device": ""},
+    "blkio": {
+        "blkio.bfq.weight": "100",
+        "blkio.bfq.weight_device": "",
+        "blkio.bfq.io_service_bytes_recursive": "Total 0",
+        "blkio.throttle.io_service_bytes_recursive": "8:0 Read 512\n8:0 Write 0\nTotal 512",
+        "blkio.throttle.read_bps_device": "",
+        "blkio.throttle.write_bps_device": "",
+        "blkio.throttle.read_iops_device": "",
+        "blkio.throttle.write_iops_device": "",
+    },
+    "hugetlb": {
+        "hugetlb.2MB.limit_in_bytes": "9223372036854771712",
+        "hugetlb.2MB.rsvd.limit_in_bytes": "9223372036854771712",
+        "hugetlb.2MB.usage_in_bytes": "0",
+        "hugetlb.2MB.max_usage_in_bytes": "2097152",
+        "hugetlb.2MB.failcnt": "3",
+    },
+    "rdma": {"rdma.max": "", "rdma.current": "mlx4_0 hca_handle=2 hca_object=2000"},
+    "net_cls": {"net_cls.classid": "0"},
+    "net_prio": {"net_prio.ifpriomap": ""},
 }
 _V2_FILES = {
-    "cpu": {"cpu.weight": "100", "cpu.max": "max 100000"},
+    "cpu": {
+        "cpu.weight": "100",
+        "cpu.max": "max 100000",
+        "cpu.max.burst": "0",
+        "cpu.idle": "0",
+        "cpu.pressure": _PSI,
+    },
     "cpuset": {"cpuset.cpus": "", "cpuset.mems": ""},
     "memory": {
         "memory.max": "max",
+        "memory.high": "max",
         "memory.low": "0",
+        "memory.peak": "0",
         "memory.swap.max": "max",
+        "memory.swap.current": "0",
         "memory.current": "0",
-        "memory.stat": "inactive_file 0",
-        "memory.events": "oom_kill 0",
+        "memory.stat": "file 4096\ninactive_file 0",
+        "memory.events": "low 0\nmax 0\noom 0\noom_kill 0",
+        "memory.pressure": _PSI,
     },
     "pids": {"pids.max": "max", "pids.current": "0"},
-    "io": {"io.max": ""},
+    "io": {
+        "io.max": "",
+        "io.weight": "default 100",
+        "io.stat": "8:0 rbytes=512 wbytes=0 rios=1 wios=0 dbytes=0 dios=0",
+        "io.pressure": _PSI,
+    },
+    "hugetlb": {
+        "hugetlb.2MB.max": "max",
+        "hugetlb.2MB.rsvd.max": "max",
+        "hugetlb.2MB.current": "0",
+        "hugetlb.2MB.events": "max 3",
+    },
+    "rdma": {"rdma.max": "", "rdma.current": "mlx4_0 hca_handle=2 hca_object=2000"},
 }
 _V2_CORE = {
     "cgroup.controllers": "",
@@ -48,8 +106,10 @@ _V2_CORE = {
     "cgroup.freeze": "0",
     "cgroup.events": "populated 0\nfrozen 0",
     "cgroup.kill": "",
-    "cpu.stat": "usage_usec 0",
+    "cgroup.threads": "",
+    "cpu.stat": "usage_usec 0\nuser_usec 0\nsystem_usec 0\nnr_periods 4\nnr_throttled 2\nthrottled_usec 9",
 }
+_HUGE_PAGES = "/sys/kernel/mm/hugepages"
 
 
 class FakeTree:
@@ -59,6 +119,7 @@ class FakeTree:
         self.files: dict[str, str] = {}
         self.directories: set[str] = set()
         self.writes: list[tuple[str, str]] = []
+        self.owners: dict[str, int] = {}
         self.paused = 0.0
         self.dying: set[int] = set()  # killed, and leaving its groups at the next pause
         self._roots: dict[str, tuple[int, tuple[str, ...]]] = {}
@@ -108,6 +169,8 @@ class FakeTree:
         self.files = {name: text for name, text in self.files.items() if name.rpartition("/")[0] != path}
 
     def children(self, path: str) -> list[str]:
+        if path == _HUGE_PAGES:
+            return ["hugepages-2048kB", "hugepages-1048576kB"]
         return sorted(d.rpartition("/")[2] for d in self.directories if d.rpartition("/")[0] == path)
 
     def exists(self, path: str) -> bool:
@@ -120,6 +183,11 @@ class FakeTree:
         if path not in self.files:
             raise KernelError("read", errno.ENOENT, path)
         return self.files[path] + "\n"
+
+    def give(self, path: str, uid: int) -> None:
+        if not self.exists(path):
+            raise KernelError("chown", errno.ENOENT, path)
+        self.owners[path] = uid
 
     def write(self, path: str, text: str) -> None:
         directory, _, name = path.rpartition("/")
@@ -154,10 +222,16 @@ class FakeTree:
     def _attach(self, directory: str, pid: int) -> None:
         if self.files.get(f"{directory}/cpuset.cpus") == "" and self._roots[self._root_of(directory)][0] == 1:
             raise KernelError("write", errno.ENOSPC, f"{directory}/cgroup.procs")
+        if self.files.get(f"{directory}/cgroup.subtree_control") and directory not in self._roots:
+            raise KernelError("write", errno.EBUSY, f"{directory}/cgroup.procs")
         self._places[(self._root_of(directory), pid)] = directory
 
     def _check(self, directory: str, name: str, text: str) -> None:
-        """v1's rule that memory alone may not exceed memory and swap together."""
+        """Rules of the kernel between files of one group."""
+        if name in ("cpu.shares", "cpu.weight") and self.files[f"{directory}/cpu.idle"] == "1":
+            raise KernelError("write", errno.EINVAL, f"{directory}/{name}")
+        if name in ("cpu.cfs_burst_us", "cpu.cfs_quota_us"):
+            self._check_burst(directory, name, int(text))
         if name in ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes"):
             new = {
                 **{n: self.files[f"{directory}/{n}"] for n in ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes")}
@@ -166,6 +240,14 @@ class FakeTree:
             memory, both = (int(v) for v in new.values())
             if memory > both:
                 raise KernelError("write", errno.EINVAL, f"{directory}/{name}")
+
+    def _check_burst(self, directory: str, name: str, value: int) -> None:
+        """tg_set_cfs_bandwidth(): a burst above the quota is refused, and a quota below the burst."""
+        values = {n: int(self.files[f"{directory}/{n}"]) for n in ("cpu.cfs_burst_us", "cpu.cfs_quota_us")}
+        values[name] = value
+        burst, quota = values["cpu.cfs_burst_us"], values["cpu.cfs_quota_us"]
+        if quota >= 0 and burst > quota:
+            raise KernelError("write", errno.EINVAL, f"{directory}/{name}")
 
     def kill(self, pid: int) -> None:
         self.dying.add(pid)
