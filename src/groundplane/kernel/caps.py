@@ -96,9 +96,10 @@ def current(pid: int | str = "self") -> dict[str, int]:
 
 def limit_bounding(bits: int, last_capability: int) -> None:
     """Drop every capability outside `bits` from the bounding set; needs CAP_SETPCAP."""
+    drop = process.drop_bounding
     for number in range(last_capability + 1):
         if not bits >> number & 1:
-            process.drop_bounding(number)
+            drop(number)
 
 
 def capset(effective: int, permitted: int, inheritable: int) -> None:

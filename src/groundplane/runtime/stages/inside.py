@@ -100,10 +100,13 @@ _LIBRARY_SIGNALS = (32, 33)
 
 
 def _forget_signals() -> None:
-    """No signal blocked, and none ignored: both outlive execve(2), and Python ignores SIGPIPE from its start."""
+    """No signal blocked, and none ignored: both outlive execve(2), and Python ignores SIGPIPE from its start.
+
+    What had a handler has none since the clone (CLONE_CLEAR_SIGHAND). What is ignored Python knows without asking.
+    """
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     for number in signal.valid_signals():
-        if number not in (signal.SIGKILL, signal.SIGSTOP):
+        if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
     for number in _LIBRARY_SIGNALS:
         p.default_action(number)
