@@ -54,8 +54,11 @@ class Handover:
         return True
 
 
-def launch_apart(order: bytes, link: socket.socket, other_end: int, *, guard: int) -> int:
+def launch_apart(order: bytes, link: socket.socket, other_end: int, *, guard: int) -> tuple[int, bool]:
     """Fork a launcher and fill the slots with what it hands over; how many, or 0 where the container does not run.
+
+    And whether it was killed, so that it has told nobody. What it had handed over by then is ours: the container runs,
+    or has seen its gate close and ends.
 
     `link` is over its slot, `other_end` the launcher's; so is `guard`, the lock that says that it works (`orders.py`).
     Runs in the supervisor, so: few lines, few objects.
@@ -68,18 +71,21 @@ def launch_apart(order: bytes, link: socket.socket, other_end: int, *, guard: in
     os.close(other_end)
     os.close(guard)
     _, extra, _, _ = link.recvmsg(1, ROOM, CLOEXEC)
-    filled = 0
+    filled, whole = 0, False
     if extra:
         fds = unpack(f"{len(extra[0][2]) // 4}i", extra[0][2])
         for slot, fd in zip(_ORDER, fds):  # noqa: B905 because most containers have no input and no terminal
             slots.fill(slot, fd)
-        link.send(b"1")  # we have them: the gate may be opened
-        if link.recv(1) == b"1":
-            filled = len(fds)
-    os.waitpid(launcher, 0)
+        try:
+            link.send(b"1")  # we have them: the gate may be opened
+            whole = link.recv(1) == b"1"
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        filled = len(fds)
+    killed = os.WIFSIGNALED(os.waitpid(launcher, 0)[1])
     process.set_child_subreaper(0)  # later orphans are the spawner's to reap
     os.close(slots.LAUNCHER)
-    return filled
+    return filled if whole or killed else 0, killed and not whole
 
 
 def _work(order: bytes, link: socket.socket) -> None:

@@ -118,7 +118,10 @@ class Supervisor:
         os.set_blocking(slots.CONTROL, False)
         for fd in fds[4:]:
             self._clients.add(Client(Channel.of_fd(fd), attached=True))
-        filled = launch_apart(self._order, self._launcher, fds[1], guard=fds[2])
+        filled, lost = launch_apart(self._order, self._launcher, fds[1], guard=fds[2])
+        if lost and not (filled and self._tell_start(self._control)):
+            self._clear_up()
+            return False
         self.streams.has_input = filled > 4
         self.streams.has_terminal = filled > 5
         self._watch_terminal()
@@ -217,9 +220,14 @@ class Supervisor:
             sock, _ = self._listener.accept()
         except OSError:  # the caller has gone already
             return
+        self._tell_start(self._clients.add(Client(Channel(sock))))
+
+    def _tell_start(self, client: Client) -> bool:
+        """Whether there is anything to tell."""
         h = self._handover
-        h.read(self.spec.run_dir)
-        self._clients.add(Client(Channel(sock))).channel.send(Started(h.pid, h.ticks, h.at, []))
+        if is_there := h.read(self.spec.run_dir):
+            client.channel.send(Started(h.pid, h.ticks, h.at, []))
+        return is_there
 
     def _on_spawner(self, _events: int) -> None:
         assert self._spawner is not None
