@@ -369,13 +369,16 @@ def delete(config: dict[str, Any], *, bundle: str, id: str, cgroup: str) -> list
     return _run_each("poststop", document.hooks.poststop, {**hook_state(id, bundle, document), "status": "stopped"}, 0)
 
 
-def run_poststart(config: dict[str, Any], *, bundle: str, id: str, pid: int) -> list[str]:
-    """Run poststart hooks; called once `start()` has returned. Failures do not end the container: their sentences."""
+def run_poststart(config: dict[str, Any], *, bundle: str, id: str, pid: int) -> None:
+    """Run poststart hooks; called once `start()` has returned.
+
+    Raises HookError; the caller then ends the container (runtime.md, "Lifecycle", 9, and runc).
+    """
     if not (config.get("hooks") or {}).get("poststart"):
-        return []
+        return
     document = read_config(config)
     state = {**hook_state(id, bundle, document), "status": "running"}
-    return _run_each("poststart", document.hooks.poststart, state, pid)
+    run_in_bundle("poststart", document.hooks.poststart, state, pid)
 
 
 def _run_each(kind: str, hooks: Sequence[Hook], state: Mapping[str, object], pid: int) -> list[str]:

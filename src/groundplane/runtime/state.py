@@ -126,7 +126,12 @@ class Store:
         except FileNotFoundError:
             return
         for name in names:
-            os.unlink(f"{directory}/{name}")
+            if name == "notify":  # a directory, see notify.py
+                for inner in os.listdir(f"{directory}/{name}"):
+                    os.unlink(f"{directory}/{name}/{inner}")
+                os.rmdir(f"{directory}/{name}")
+            else:
+                os.unlink(f"{directory}/{name}")
         os.rmdir(directory)
 
 

@@ -6,7 +6,7 @@ import os
 
 from groundplane.runtime import launch, protect
 from groundplane.runtime.state import Store
-from groundplane.runtime.verbs import creation
+from groundplane.runtime.verbs import creation, readiness
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def create(given: Parsed, globals: Globals) -> int:
     created = None
     try:
         creation.store_container(store, directory, id, bundle, cgroup, 0)
+        readiness.offer(bundle.config, directory)
         gate = _make_gate(directory)
         try:
             created = launch.create(
@@ -48,8 +49,9 @@ def create(given: Parsed, globals: Globals) -> int:
         creation.store_container(store, directory, id, bundle, cgroup, created.pid)
         creation.hand_over_pidfd(given.value("pidfd-socket"), created.pidfd)
         creation.write_pid_file(given.value("pid-file"), created.pid)
+        globals.log.debug(f"container {id}: init is process {created.pid}, is set up and waits")
     except BaseException:
-        creation.undo(store, id, created, bundle.config, cgroup)
+        creation.undo(store, id, created, bundle, cgroup)
         raise
     created.detach()
     return 0

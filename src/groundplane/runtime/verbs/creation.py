@@ -170,10 +170,12 @@ def warn(globals: Globals, sentences: tuple[str, ...] | list[str]) -> None:
         globals.log.warning(sentence)
 
 
-def undo(store: Store, id: str, created: launch.Created | None, config: dict[str, Any], cgroup: str) -> None:
-    """After a failure behind the launch: nothing of the container stays."""
+def undo(store: Store, id: str, created: launch.Created | None, bundle: Bundle, cgroup: str) -> None:
+    """After a failure behind the launch: nothing of the container stays (runtime.md, "Lifecycle", 12 and 13)."""
     if created is not None:
         if created.pidfd >= 0:  # else it has ended by itself: execve(2) failed
             created.abort()
-        launch.delete({**config, "hooks": None}, bundle="", id=id, cgroup=cgroup)
+        launch.delete({**bundle.config, "hooks": None}, bundle="", id=id, cgroup=cgroup)
     store.remove(id)
+    if created is not None:  # else the launch has run them
+        launch.delete(bundle.config, bundle=bundle.directory, id=id, cgroup="")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from groundplane.kernel.calls.process import set_child_subreaper
 from groundplane.runtime import launch, protect
 from groundplane.runtime.state import Store
-from groundplane.runtime.verbs import creation
+from groundplane.runtime.verbs import creation, readiness
 from groundplane.runtime.verbs.ending import clear
-from groundplane.runtime.verbs.foreground import forward_signals, stay
+from groundplane.runtime.verbs.foreground import attend, stay
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def run(given: Parsed, globals: Globals) -> int:
     created = None
     try:
         creation.store_container(store, directory, id, bundle, cgroup, 0)
+        readiness.offer(bundle.config, directory)
         created = launch.create(
             bundle.config,
             bundle=bundle.directory,
@@ -47,13 +48,18 @@ def run(given: Parsed, globals: Globals) -> int:
         creation.store_container(store, directory, id, bundle, cgroup, created.pid)
         creation.hand_over_pidfd(given.value("pidfd-socket"), created.pidfd)
         creation.write_pid_file(given.value("pid-file"), created.pid)
+        globals.log.debug(f"container {id}: init is process {created.pid}, is set up and waits")
         if not detach:
-            forward_signals(created.pidfd)
+            attend(created)
+        relay = readiness.listen(directory)
         created.start()
+        launch.run_poststart(bundle.config, bundle=bundle.directory, id=id, pid=created.pid)
+        if relay:
+            relay.wait(created.pidfd, created.pid) if detach else relay.wait_beside(created.pidfd)
+            relay.close()
     except BaseException:
-        creation.undo(store, id, created, bundle.config, cgroup)
+        creation.undo(store, id, created, bundle, cgroup)
         raise
-    creation.warn(globals, launch.run_poststart(bundle.config, bundle=bundle.directory, id=id, pid=created.pid))
     if detach:
         return 0
     code = stay(created)

@@ -6,13 +6,17 @@ import errno
 import os
 
 from groundplane.base.errors import GroundError
+from groundplane.kernel.calls.process import pidfd_open
+from groundplane.kernel.errors import KernelError
 from groundplane.runtime.state import Store, locked
+from groundplane.runtime.verbs import readiness
 from groundplane.runtime.verbs.showing import status_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from groundplane.runtime.arguments import Parsed
     from groundplane.runtime.commands import Globals
+    from groundplane.runtime.notify import Relay
     from groundplane.runtime.state import Container
 
 
@@ -32,14 +36,33 @@ def start(given: Parsed, globals: Globals) -> int:
             raise GroundError("cannot start an already running container")
         if not container.config.get("process"):
             raise GroundError("process property must not be empty")
+        relay = readiness.listen(container.directory)
         _open_gate(container)
     if (container.config.get("hooks") or {}).get("poststart"):
         from groundplane.runtime import launch  # late: without such hooks `start` needs nothing of it
 
-        bundle, pid = container.bundle, container.pid
-        for sentence in launch.run_poststart(container.config, bundle=bundle, id=id, pid=pid):
-            globals.log.warning(sentence)
+        from groundplane.runtime.verbs.ending import end
+
+        try:
+            launch.run_poststart(container.config, bundle=container.bundle, id=id, pid=container.pid)
+        except GroundError:
+            end(container)
+            raise
+    if relay:
+        _wait_for_notification(relay, container.pid)
     return 0
+
+
+def _wait_for_notification(relay: Relay, pid: int) -> None:
+    try:
+        pidfd = pidfd_open(pid)
+    except KernelError:
+        return  # it has ended
+    try:
+        relay.wait(pidfd, pid)
+    finally:
+        os.close(pidfd)
+        relay.close()
 
 
 def _open_gate(container: Container) -> None:
