@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from tests.real.platform_rig import Asking, Object, Platform, platform, until
+from tests.real.unprivileged import unprivileged
 
 pytestmark = pytest.mark.needs("root", "cgroups", "net", "overlay")
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -457,7 +458,7 @@ def test_a_second_start_a_second_instance_and_no_root(cluster: Platform, tmp_pat
     finally:
         gone = cluster.run(*ground, "down", "--purge", env=other)
     assert gone.returncode == 0, gone.stderr
-    done = cluster.run("setpriv", "--reuid=65534", "--clear-groups", *ground, "up", env=other)
+    done = cluster.run(*unprivileged(*ground, "up"), env=other)
     assert done.returncode != 0
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     assert "root" in done.stderr

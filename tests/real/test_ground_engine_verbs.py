@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from tests.real.ground_rig import Ground, ground
+from tests.real.unprivileged import unprivileged
 
 import groundplane
 
@@ -320,19 +321,7 @@ def test_without_root_it_is_one_sentence() -> None:
     source = str(Path(groundplane.__file__).parents[1])
     with ground() as fresh:
         fresh.directory.chmod(0o755)
-        for python in (sys.executable, "/usr/bin/python3"):  # a private /root hides the first one from others
-            try:
-                done = subprocess.run(
-                    [python, "-m", "groundplane.cli.main", "ps"],
-                    env={**fresh.environ, "PYTHONPATH": source},
-                    user=65534,
-                    group=65534,
-                    capture_output=True,
-                    text=True,
-                    check=False,
-                )
-            except (PermissionError, FileNotFoundError):
-                continue
-            assert done.returncode == 1 and "needs root" in done.stderr and done.stderr.count("\n") == 1
-            return
-    pytest.skip("no interpreter of this host can be executed by other users than root")
+        words = unprivileged(sys.executable, "-m", "groundplane.cli.main", "ps")
+        environ = {**fresh.environ, "PYTHONPATH": source}
+        done = subprocess.run(words, env=environ, capture_output=True, text=True, check=False)
+        assert done.returncode == 1 and "needs root" in done.stderr and done.stderr.count("\n") == 1

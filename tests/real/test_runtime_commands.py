@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from tests.real.bundles import COMMAND, Box, CommandLine
+from tests.real.unprivileged import unprivileged
 
 from groundplane import runtime
 from groundplane.kernel.cgroups import registry
@@ -292,8 +293,7 @@ def test_version_and_help(box: Box, ground: CommandLine) -> None:
 
 
 def test_without_rights_it_is_one_sentence(box: Box) -> None:
-    words = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *COMMAND]
-    words += ["run", "--bundle", str(box.directory), "x"]
+    words = unprivileged(*COMMAND, "run", "--bundle", str(box.directory), "x")
     environment = {**os.environ, "PYTHONPATH": str(Path(runtime.__file__).parents[2]), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(words, cwd="/", env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1
