@@ -36,6 +36,12 @@ def _overlay() -> str | None:
     return None if "\toverlay" in Path("/proc/filesystems").read_text() else "the kernel has no overlay file system"
 
 
+def _ptrace() -> str | None:
+    from tests.real.ptrace import refusal  # late: only its tests need it
+
+    return refusal()
+
+
 def _program(name: str) -> Callable[[], str | None]:
     return lambda: None if shutil.which(name) else f"the program {name} is not installed"
 
@@ -61,12 +67,14 @@ _PROBES: dict[str, Callable[[], str | None]] = {
     "cgroups": _cgroups,
     "net": lambda: _unshare("--net"),
     "overlay": _overlay,
+    "ptrace": _ptrace,
     "nft": _program("nft"),
     "ip": _program("ip"),
     "kubectl": _program("kubectl"),
     "docker-cli": _program("docker"),
     "dockerd": _program("dockerd"),
     "podman": _program("podman"),
+    "ps": _program("ps"),
     "runc": _program("runc"),
     "crun": _program("crun"),
     "busybox": _program("busybox"),
