@@ -84,8 +84,7 @@ def uri(path: str) -> str:
 def connect(path: str, *, write: bool = False) -> sqlite3.Connection:
     """A connection of this thread. The writer's makes the file and its tables where they are missing."""
     if write:
-        # Created here with its mode, because the values hold secrets; -wal and -shm take the mode of the file.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        _make(path)
     db = sqlite3.connect(path, isolation_level=None, cached_statements=64, timeout=5.0)
     try:
         if write:
@@ -96,6 +95,19 @@ def connect(path: str, *, write: bool = False) -> sqlite3.Connection:
         db.close()
         raise
     return db
+
+
+def _make(path: str) -> None:
+    """Create the file where it is missing, and refuse one that SQLite would take for a new one, though it is none."""
+    # With its mode, because the values hold secrets; -wal and -shm take the mode of the file.
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        size = os.fstat(fd).st_size
+    finally:
+        os.close(fd)
+    # Below 512 bytes, the smallest page, SQLite sees no page at all, and throws a write-ahead log beside it away.
+    if size < 512 and (size or (os.path.exists(path + "-wal") and os.path.getsize(path + "-wal"))):
+        raise StoreUnavailable(f"store: {path} is damaged: it was cut to {size} bytes; restore a backup")
 
 
 def _prepare(db: sqlite3.Connection, path: str) -> None:
@@ -136,8 +148,9 @@ def _become(db: sqlite3.Connection, statements: str) -> None:
 
 
 def compacted(db: sqlite3.Connection) -> int:
-    [[revision]] = db.execute("SELECT value FROM meta WHERE name = 'compacted'").fetchall()
-    return int(revision)
+    for [revision] in db.execute("SELECT value FROM meta WHERE name = 'compacted'"):
+        return int(revision)
+    raise sqlite3.DatabaseError("the file is damaged: it does not say what was compacted")
 
 
 def newest(db: sqlite3.Connection) -> int:

@@ -357,7 +357,7 @@ def _load(db: sqlite3.Connection, in_memory: int) -> tuple[View, Sequence[tuple[
     recent = Recent(max(oldest, revision - in_memory), limit=in_memory, limit_bytes=_RECENT_BYTES)
     tail = log.events(db, "", recent.floor, revision)
     if [e.revision for e in tail] != list(range(recent.floor + 1, revision + 1)):
-        raise StoreUnavailable(f"store: the log is damaged: revisions before {revision} are missing; restore a copy")
+        raise sqlite3.DatabaseError(f"the log is damaged: revisions before {revision} are missing; restore a backup")
     recent.extend(tail)
     entries, leased = log.living(db, {e.revision: e.value for e in tail})
     return View(entries, revision, oldest, recent), log.leases(db), leased
