@@ -111,10 +111,11 @@ def _dangling(root: int, parent: int, path: str) -> str | None:
             raise error from None
 
 
-def make_file(root: int, path: str, mode: int = 0o644, *, follow: bool = True) -> int:
+def make_file(root: int, path: str, mode: int = 0o644, *, follow: bool = True, depth: int = 0) -> int:
     """Open the file `path` in `root` (O_PATH), making it and its directories if missing: a place to bind a file on.
 
-    Without `follow` a symbolic link of that name is opened itself.
+    A symbolic link that leads to nothing has its target made, inside `root`, as runc does (many an image's
+    /etc/resolv.conf); `depth` counts such links. Without `follow` a symbolic link of that name is opened itself.
     """
     try:
         return open_in_root(root, path, os.O_PATH if follow else os.O_PATH | os.O_NOFOLLOW)
@@ -124,9 +125,14 @@ def make_file(root: int, path: str, mode: int = 0o644, *, follow: bool = True) -
     directory, _, name = path.rstrip("/").rpartition("/")
     parent = make_directories(root, directory or "/")
     try:
-        # O_NOFOLLOW, because a dangling link of that name is not ours to fill.
+        # O_NOFOLLOW, because open(2) would not make a link's target inside `root`, but below `parent`.
         os.close(openat2(parent, name, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW, RESOLVE_IN_ROOT, mode))
         return openat2(parent, name, os.O_PATH, RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS)
+    except KernelError as error:
+        if error.errno != errno.ELOOP or depth > 40:  # path_resolution(7): the kernel's own limit
+            raise
+        target = os.readlink(name, dir_fd=parent)
+        return make_file(root, target if target.startswith("/") else f"{directory}/{target}", mode, depth=depth + 1)
     finally:
         os.close(parent)
 

@@ -60,7 +60,7 @@ def _walk(plan: Plan, talk: Talk, descriptors: Descriptors) -> None:
             talk.say("error", f"1 error during container init: error {step.describe()}: {words(error)}")
             os._exit(1)
     environment = plan.environment
-    if "HOME" not in environment:
+    if not environment.get("HOME"):  # an empty one counts as none, as with runc
         environment["HOME"] = _home(os.getuid())
     path = ""
     if plan.args:  # a document without a process can be created and not be started (config.md, "Process")
@@ -75,6 +75,7 @@ def _walk(plan: Plan, talk: Talk, descriptors: Descriptors) -> None:
         talk.close()
         talk = descriptors.gate
     at.talk = talk
+    _end_when_told()
     at.hear("start")
     if not path:
         talk.say("error", "1 process property must not be empty")
@@ -93,6 +94,16 @@ def _walk(plan: Plan, talk: Talk, descriptors: Descriptors) -> None:
         failure = exec_error(path, error.errno or errno.EIO)
         talk.say("error", f"{failure.exit_code} {failure}")
     os._exit(1)
+
+
+def _end_when_told() -> None:
+    """While it waits, the first process of a PID namespace is killed by SIGTERM too, as any other is.
+
+    The kernel spares such a process the signals for which it has no handler (pid_namespaces(7)), and a container that
+    was created can be told to end like one that runs. execve(2) takes the handlers away.
+    """
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, frame: os._exit(128 + number))
 
 
 # nptl(7): the two that glibc keeps for itself and hides from sigaction(3); a child of its posix_spawn ignores them.

@@ -40,6 +40,7 @@ class RunHooks(Step):
         self.hooks = hooks
         self.state = state
         self.environment = environment  # the container's: the runtime's own is none of its business
+        encode_state(state, 0)  # loads what encoding needs, while there are files to load it from
 
     def describe(self) -> str:
         return f"running {self.kind} hooks"

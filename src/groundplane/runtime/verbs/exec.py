@@ -7,7 +7,7 @@ from groundplane.runtime import launch
 from groundplane.runtime.documents import read_json
 from groundplane.runtime.state import Store
 from groundplane.runtime.verbs import creation
-from groundplane.runtime.verbs.foreground import forward_signals, stay
+from groundplane.runtime.verbs.foreground import attend, stay
 from groundplane.runtime.verbs.showing import status_of
 
 TYPE_CHECKING = False
@@ -54,11 +54,12 @@ def exec(given: Parsed, globals: Globals) -> int:
             creation.hand_over_console(given.value("console-socket"), created.console_fd)
         creation.hand_over_pidfd(given.value("pidfd-socket"), created.pidfd)
         creation.write_pid_file(given.value("pid-file"), created.pid)
+        globals.log.debug(f"container {container.id}: process {created.pid} is set up and waits")
     except BaseException:
         created.abort()
         raise
     if not detach:
-        forward_signals(created.pidfd)
+        attend(created)
     created.start()
     return 0 if detach else stay(created)
 

@@ -29,7 +29,14 @@ _SYNCHRONOUS = {
 }
 
 
-def forward_signals(pidfd: int) -> None:
+def attend(created: Created) -> None:
+    """What must be so before the process starts: its terminal makes no `\\r\\n` of `\\n`, signals are passed on."""
+    if created.console_fd >= 0:
+        terminals.clear_onlcr(created.console_fd)
+    _forward_signals(created.pidfd)
+
+
+def _forward_signals(pidfd: int) -> None:
     """Pass what we are sent on to the process, from now until we end."""
 
     def pass_on(number: int, frame: Any) -> None:
@@ -60,7 +67,6 @@ def _relay(pidfd: int, console: int) -> None:
     import termios
     import tty
 
-    terminals.clear_onlcr(console)
     saved = None
     if os.isatty(0):
         saved = termios.tcgetattr(0)

@@ -19,7 +19,9 @@ _CAPABILITIES = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]
 
 def spec(given: Parsed, globals: Globals) -> int:
     path = os.path.join(given.value("bundle", "."), "config.json")
-    document = example(rootless=given.switch("rootless"))
+    # As runc: with v1's hierarchies the container's groups are bound, and its document is the same on all such hosts.
+    unified = os.path.exists("/sys/fs/cgroup/cgroup.controllers")
+    document = example(rootless=given.switch("rootless"), cgroup_namespace=unified)
     try:
         with open(path, "x", encoding="utf-8") as file:
             json.dump(document, file, indent="\t")
@@ -31,9 +33,9 @@ def spec(given: Parsed, globals: Globals) -> int:
     return 0
 
 
-def example(*, rootless: bool = False) -> dict[str, Any]:
+def example(*, rootless: bool = False, cgroup_namespace: bool = True) -> dict[str, Any]:
     """A shell in a container with Linux's usual file systems; `rootless` maps our user to its root."""
-    namespaces = ["pid", "network", "ipc", "uts", "mount", "cgroup"]
+    namespaces = ["pid", "network", "ipc", "uts", "mount", *(["cgroup"] if cgroup_namespace else [])]
     document: dict[str, Any] = {
         "ociVersion": "1.2.0",
         "process": {
