@@ -287,8 +287,10 @@ def _missing_parents(groups: Groups, cgroup: str) -> list[str]:
 
 
 def _remove_cgroup(groups: Groups, cgroup: str) -> None:
-    groups.kill(cgroup)
-    groups.remove(cgroup)
+    groups.prune(cgroup)  # the usual end: nothing is left in it, and ten calls do it, not a hundred
+    if groups.exists(cgroup):
+        groups.kill(cgroup)
+        groups.remove(cgroup)
 
 
 def exec_process(

@@ -62,7 +62,7 @@ class V1:
 
     def _create_in(self, hierarchy: Hierarchy, path: str, made: list[str]) -> None:
         cpuset = "cpuset" in hierarchy.controllers
-        if not cpuset and self._tree.exists(f"{hierarchy.root}/{path}"):
+        if not cpuset and self._make_leaf(f"{hierarchy.root}/{path}", made):
             return
         directory = hierarchy.root
         for name in path.split("/"):
@@ -71,6 +71,17 @@ class V1:
                 made.append(directory)
             if cpuset:
                 self._inherit_cpuset(parent, directory)
+
+    def _make_leaf(self, directory: str, made: list[str]) -> bool:
+        """Make a group whose parents are there, as they are but for the first one; else no."""
+        try:
+            if self._tree.make(directory):
+                made.append(directory)
+        except KernelError as error:
+            if error.errno != errno.ENOENT:
+                raise
+            return False
+        return True
 
     def _inherit_cpuset(self, parent: str, directory: str) -> None:
         """Give a group its parent's CPUs and memory nodes where it has none.
