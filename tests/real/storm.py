@@ -231,7 +231,7 @@ class Storm:
             assert time.monotonic() < end, f"{method} {path}: {text.decode()}"
             time.sleep(0.02)  # between two tries, with a deadline
 
-    def eventually(self, look: Callable[[], object], what: str) -> None:
+    def eventually(self, look: Callable[[], object], what: str, seconds: float = 45) -> None:
         last = ""
 
         def calm() -> bool:
@@ -243,7 +243,7 @@ class Storm:
                 return False
 
         try:
-            until(calm, what, 45)
+            until(calm, what, seconds)
         except AssertionError as error:
             raise AssertionError(f"{error} {last}") from None
 

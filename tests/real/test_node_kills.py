@@ -1,0 +1,80 @@
+"""A pod's life with groundd, the spawner or a supervisor killed with -9 right before each call that has an effect.
+
+The moments are enumerated, not drawn: a life is watched (`watcher.py`), and each call that changes something outside
+of its process is a boundary between two steps. Here runs an even selection that has each step of a plan for each
+victim; GROUND_KILLS=all runs all of them, GROUND_KILLS=N every N-th (docs/quality/robustness.md).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from tests.real import kill_points
+from tests.real.crash_loop import removal_points, remove_amid
+from tests.real.kill_points import Kill, kills, pairs, spread
+from tests.real.platform_rig import Platform, platform
+from tests.real.pod_life import Lives
+from tests.real.storm import images
+
+pytestmark = pytest.mark.needs("root", "cgroups", "net", "overlay", "ip", "nft", "ptrace")
+LONG = os.environ.get("GROUND_KILLS", "")
+ADDRESS = "10.23.0.1"
+
+
+@pytest.fixture(scope="module")
+def lives() -> Iterator[Lives]:
+    with platform(ADDRESS) as made:
+        yield ready(made)
+
+
+def ready(made: Platform) -> Lives:
+    images(made)
+    lives = Lives(made)
+    lives.learn()
+    return lives
+
+
+def test_kills_between_the_steps_of_a_pods_life(lives: Lives) -> None:
+    births = spread("birth", kills("birth", lives.points["birth"]), 20)
+    deaths = spread("death", kills("death", lives.points["death"]), 18)
+    for victim in kill_points.VICTIMS:
+        assert {kill_points.step_of("birth", kill.at) for kill in births if kill.victim == victim} >= {
+            "start init container", "start container", "restart container", "report"
+        }  # fmt: skip
+    missed = [name for pair in pairs(births, deaths) for name in lives.live(*pair)]
+    assert missed == []
+
+
+def test_kills_while_a_former_attempt_is_removed(lives: Lives) -> None:
+    points = removal_points(lives)
+    chosen = [points[n * (len(points) - 1) // 4] for n in range(5)]
+    # A spawner whose daemon dies before it has started another one leaves nobody who would: daemons go first.
+    victims = ("groundd", "groundd", "groundd", "spawner", "supervisor")
+    assert remove_amid(lives, [Kill(victim, point) for victim, point in zip(victims, chosen, strict=True)]) == []
+
+
+@pytest.mark.skipif(not LONG, reason="the long form: GROUND_KILLS=all")
+def test_every_kill() -> None:
+    every = 1 if LONG == "all" else int(LONG)
+    waiting: list[tuple[Kill | None, Kill | None]] | None = None
+    faults: list[str] = []
+    count = 0
+    while waiting is None or waiting:
+        try:
+            with platform(ADDRESS) as made:
+                lives = ready(made)
+                if waiting is None:
+                    waiting = pairs(kills("birth", lives.points["birth"]), kills("death", lives.points["death"]))[
+                        ::every
+                    ]
+                while waiting:
+                    pair = waiting.pop(0)
+                    count += 1
+                    faults += [f"not reached: {name}" for name in lives.live(*pair)]
+        except AssertionError as error:  # a platform that has shown a fault is replaced
+            faults.append(f"{pair[0]}; {pair[1]}: {error}")
+            print(faults[-1], flush=True)
+    print(f"{count} lives, {len(faults)} faults")
+    assert faults == []
