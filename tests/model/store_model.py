@@ -23,10 +23,10 @@ class Change:
 
 @dataclass
 class StoreModel:
-    """`states[r]` is everything as of revision r; `changes[r - 1]` is what made it so."""
+    """`states[r]` is everything as of revision r; `changes[r - 1]` is what made it so, if it was ours."""
 
     states: list[dict[str, Item]] = field(default_factory=lambda: [{}])
-    changes: list[Change] = field(default_factory=list)
+    changes: list[Change | None] = field(default_factory=list)
     oldest: int = 0
     leases: dict[int, float] = field(default_factory=dict)  # number: seconds
     held: dict[str, int] = field(default_factory=dict)  # key: the lease it hangs on
@@ -81,7 +81,13 @@ class StoreModel:
         return [(k, state[k]) for k in sorted(state) if k.startswith(prefix) and k >= start]
 
     def after(self, prefix: str, revision: int) -> list[Change]:
-        return [c for c in self.changes[revision:] if c.key.startswith(prefix)]
+        return [c for c in self.changes[revision:] if c is not None and c.key.startswith(prefix)]
+
+    def skip_to(self, revision: int) -> None:
+        """What happened up to `revision` concerned others: on etcd a store is not alone."""
+        while self.revision < revision:
+            self.states.append(self.now)
+            self.changes.append(None)
 
     def _is(self, key: str, expected: int) -> bool:
         return key in self.now and self.now[key].revision == expected

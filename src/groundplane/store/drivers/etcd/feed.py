@@ -17,7 +17,7 @@ import asyncio
 import heapq
 import itertools
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 from groundplane.base.log import Log
 from groundplane.base.tasks import Tasks
@@ -33,6 +33,7 @@ _SILENCE = 1.0  # seconds without a word while a revision must come, until anoth
 _GAP = 0.05  # seconds a revision may take to come before it is taken for one that concerns other keys
 _LOOK = 2.0  # seconds between looks of an idle server
 _PAUSE = (0.02, 1.0)  # seconds between attempts to watch, doubled up to the second
+T = TypeVar("T")
 _log = Log("store.etcd")
 
 
@@ -60,6 +61,10 @@ class Feed:
 
     async def stop(self) -> None:
         await self._tasks.stop()
+        asking = [task for task in (self._asking, self._next) if task is not None]
+        for task in asking:
+            task.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
         self.view.watchers.close()
         for _, _, came in self._waiting:
             if not came.done():
@@ -73,10 +78,10 @@ class Feed:
         what the asker must see.
         """
         if self._asking is None:
-            self._asking = _held(self._sync(None))
+            self._asking = held(self._sync(None))
             return await asyncio.shield(self._asking)
         if self._next is None:
-            self._next = _held(self._sync(self._asking))
+            self._next = held(self._sync(self._asking))
         return await asyncio.shield(self._next)
 
     async def _sync(self, before: asyncio.Task[int] | None) -> int:
@@ -204,7 +209,7 @@ class Feed:
         """What happened since the view's revision is gone: begin anew, and tell all watchers to."""
         _log.warning("history was compacted before it was seen; loading anew", at=self.view.revision, oldest=oldest)
         try:
-            view = await self._load()
+            view = await self._load(oldest)
         except StoreError as error:
             _log.warning("loading failed; trying again", error=str(error))
             return
@@ -212,14 +217,14 @@ class Feed:
         old.watchers.drop_all(oldest)
         self._arrived(view.revision)
 
-    async def _load(self) -> View:
+    async def _load(self, oldest: int = 0) -> View:
         """Everything as of one revision. Raises StoreError, StoreUnavailable."""
         while True:
             try:
                 entries, revision = await self._read_all()
             except Compacted:
                 continue  # it took so long that somebody compacted meanwhile
-            return View(entries, revision, 0, Recent(revision, **self._limits))
+            return View(entries, revision, oldest, Recent(revision, **self._limits))
 
     async def _read_all(self) -> tuple[list[Entry], int]:
         entries: list[Entry] = []
@@ -239,7 +244,7 @@ class Feed:
             bounds = self._keys.range(start=entries[-1].key + "\0")
 
 
-def _held(work: Coroutine[Any, Any, int]) -> asyncio.Task[int]:
+def held(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
     """A task whose failure is its waiters' business, also where all of them have gone."""
     task = asyncio.ensure_future(work)
     task.add_done_callback(lambda t: t.cancelled() or t.exception())

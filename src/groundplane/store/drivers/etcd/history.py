@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Sequence
 
 from groundplane.base.log import Log
-from groundplane.store.contract import Compacted, Entry, Event, FutureRevision, Page
+from groundplane.store.contract import Compacted, Entry, Event, FutureRevision, Page, StoreUnavailable
 from groundplane.store.drivers.etcd import messages
-from groundplane.store.drivers.etcd.feed import RANGE, TXN, WATCH, Feed
+from groundplane.store.drivers.etcd.feed import RANGE, TXN, WATCH, Feed, held
 from groundplane.store.drivers.etcd.gateway import Gateway, Lost, Refused
 from groundplane.store.drivers.etcd.messages import Keys, Message
 from groundplane.store.fanout import QueueWatch
@@ -24,6 +24,20 @@ class History:
         self._keys = keys
         self._feed = feed
         self._oldest = 1
+        self._reading: set[asyncio.Task[list[Event]]] = set()
+
+    async def stop(self) -> None:
+        """End the reads of watches that were not given their past yet."""
+        for reading in self._reading:
+            reading.cancel()
+        await asyncio.gather(*self._reading, return_exceptions=True)
+
+    def read(self, prefix: str, after: int, up_to: int) -> asyncio.Task[list[Event]]:
+        """`events` as a task that ends with the store, whoever waits for it."""
+        reading = held(self.events(prefix, after, up_to))
+        self._reading.add(reading)
+        reading.add_done_callback(self._reading.discard)
+        return reading
 
     async def get(self, key: str, revision: int) -> Entry | None:
         """Raises Compacted."""
@@ -48,8 +62,11 @@ class History:
             raise refused.error() from refused
 
     async def oldest(self) -> int:
-        """The oldest revision that can be read. No answer of etcd tells it (only a watch that comes too late is told),
-        so it is searched for: about twenty short questions."""
+        """The oldest revision that can be read, 0 where nothing was ever compacted.
+
+        No answer of etcd tells it (only a watch that comes too late is told), so it is searched for: about twenty short
+        questions.
+        """
         readable = self._feed.view.revision
         low = self._oldest
         while low < readable:
@@ -64,7 +81,7 @@ class History:
             else:
                 readable = middle
         self._oldest = readable
-        return readable
+        return readable if readable > 1 else 0
 
     async def events(self, prefix: str, after: int, up_to: int) -> list[Event]:
         """The changes below `prefix` in (`after`, `up_to`]. Raises Compacted, StoreUnavailable."""
@@ -105,17 +122,20 @@ class PastWatch:
     async def next(self) -> list[Event]:
         if self._told:
             return await self._live.next()
-        if self._reading is None:
-            self._reading = asyncio.ensure_future(self._history.events(*self._span))
-        past = await asyncio.shield(self._reading)
-        return self._tell(past) or await self._live.next()
+        reading = self._read()
+        await asyncio.wait((reading,))
+        return self._tell(_result(reading)) or await self._live.next()
 
     def pending(self) -> list[Event]:
         if self._told:
             return self._live.pending()
+        reading = self._read()
+        return self._tell(_result(reading)) if reading.done() else []
+
+    def _read(self) -> asyncio.Task[list[Event]]:
         if self._reading is None:
-            self._reading = asyncio.ensure_future(self._history.events(*self._span))
-        return self._tell(self._reading.result()) if self._reading.done() else []
+            self._reading = self._history.read(*self._span)
+        return self._reading
 
     def _tell(self, past: list[Event]) -> list[Event]:
         self._told = True
@@ -126,3 +146,9 @@ class PastWatch:
             self._reading.cancel()
         self._told = True
         self._live.close()
+
+
+def _result(reading: asyncio.Task[list[Event]]) -> list[Event]:
+    if reading.cancelled():
+        raise StoreUnavailable("store: closed")
+    return reading.result()

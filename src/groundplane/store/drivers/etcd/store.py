@@ -59,6 +59,7 @@ class EtcdStore:
         store = cls(target, keep, clock)
         try:
             await store._feed.start()
+            store._feed.view.oldest = await store._history.oldest()
             await store._writer.start()
         except BaseException:
             await store._feed.stop()
@@ -199,6 +200,7 @@ class EtcdStore:
         if self._busy:
             await self._idle.wait()  # bounded by the gateway's patience
         await self._upkeep.stop()
+        await self._history.stop()
         await self._writer.drop_fence()
         await self._feed.stop()
         await self._gateway.close()
