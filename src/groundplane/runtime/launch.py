@@ -342,8 +342,7 @@ def exec_process(
             outside.attach(child, groups, cgroup, below=below, beside=pid)
             if affinity:
                 outside.set_affinity(child, affinity.final)
-            asked = seccomp or {}
-            listener = (asked.get("listenerPath") or "", asked.get("listenerMetadata") or "")
+            listener = _listener(seccomp or {})
             order = outside.Order(document, state or NO_STATE, privileged=plan.privileged, listener=listener)
             outside.await_ready(child, order)
         except BaseException:
@@ -355,6 +354,11 @@ def exec_process(
     finally:
         if pidfd >= 0:
             os.close(pidfd)
+
+
+def _listener(seccomp: dict[str, Any]) -> tuple[str, str]:
+    """The socket of a seccomp agent, and what it is told."""
+    return seccomp.get("listenerPath") or "", seccomp.get("listenerMetadata") or ""
 
 
 def delete(config: dict[str, Any], *, bundle: str, id: str, cgroup: str) -> list[str]:
