@@ -49,12 +49,24 @@ def copy(source: str, path: str) -> int:
         try:
             target.execute("PRAGMA synchronous = OFF")  # `_new_file` syncs it once, before it gets its name
             target.execute("PRAGMA journal_mode = OFF")
+            origin.execute("BEGIN")
+            revision = log.newest(origin)
             origin.backup(target)  # in one step: a second one would begin again after any write in between
-            target.execute("PRAGMA journal_mode = DELETE")  # so that the file is readable without a -wal beside it
-            return log.newest(target)
         finally:
             target.close()
             origin.close()
+        _stand_alone(beside)
+        return revision
+
+
+def _stand_alone(path: str) -> None:
+    """Make a copy of a file in WAL mode one that is read without a -wal beside it (fileformat2.html, offset 18).
+
+    By hand, because `PRAGMA journal_mode` would open it in WAL mode first, and a kill leave a -wal and a -shm behind.
+    """
+    with open(path, "r+b") as file:
+        file.seek(18)
+        file.write(b"\1\1")
 
 
 async def write(path: str, entries: Sequence[Entry], revision: int, leases: Sequence[Held] = ()) -> int:
