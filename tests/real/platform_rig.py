@@ -235,11 +235,12 @@ class Platform:
 
 
 @contextmanager
-def platform(address: str) -> Iterator[Platform]:
-    """Up at once; taken down with proof that nothing is left, by force where the test failed."""
+def platform(address: str, prepare: Callable[[Platform], None] = lambda _: None) -> Iterator[Platform]:
+    """Up at once, after `prepare`; taken down with proof that nothing is left, by force where the test failed."""
     directory = Path(tempfile.mkdtemp(prefix="ground-test-", dir="/tmp"))
     made = Platform(directory, address)
     try:
+        prepare(made)
         made.ground("up")
         yield made
         made.ground("down", "--purge")

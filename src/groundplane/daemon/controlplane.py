@@ -24,7 +24,7 @@ from groundplane.controllers.registry import CONTROLLERS
 from groundplane.controllers.runner import ClusterFacts, Context, Runner
 from groundplane.daemon import identities
 from groundplane.daemon.identities import Clients
-from groundplane.daemon.storecare import own_url
+from groundplane.daemon.storecare import own_url, refuse_unfinished
 from groundplane.kinds import resources as kinds
 from groundplane.scheduler.loop import Scheduler
 from groundplane.store.contract import Store
@@ -53,6 +53,7 @@ class ControlPlane:
         os.makedirs(directory, mode=0o700, exist_ok=True)
         try:
             self._store = await open_store(own_url(self._settings), clock=self._clock)
+            await refuse_unfinished(self._store)
             self.server = await apiserver.start(self._settings, self._store, clock=self._clock)
             if dialer is not None:
                 self.server.reach_nodes(dialer)
