@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -333,8 +332,3 @@ def test_names_of_sysctls_do_not_climb(box: Box) -> None:
         with pytest.raises(LaunchError, match="is no name: it would lead elsewhere"):
             box.create()
     assert Path("/proc/sys/vm/swappiness").read_text() == before
-
-
-def test_the_attacks_leave_the_hosts_tables_alone() -> None:
-    """None of the above may have left a mount on the host."""
-    assert "ground-test" not in subprocess.run(["mount"], capture_output=True, text=True, check=True).stdout

@@ -101,11 +101,13 @@ BAD: list[tuple[Callable[[Box], object], str]] = [
 ]
 
 
-@pytest.mark.parametrize("verb", ["create", "run"])
-@pytest.mark.parametrize(("change", "sentence"), BAD)
-def test_one_sentence_and_nothing_left(box: Box, change: Callable[[Box], object], sentence: str, verb: str) -> None:
-    if verb == "create" and change in (garbage_as_program, script_without_interpreter):
-        pytest.skip("found out by execve(2), when it is started")
+# What execve(2) alone finds out is found out by `start`.
+_LATE = (garbage_as_program, script_without_interpreter)
+_BOTH = [(verb, *bad) for bad in BAD for verb in ("create", "run") if not (verb == "create" and bad[0] in _LATE)]
+
+
+@pytest.mark.parametrize(("verb", "change", "sentence"), _BOTH)
+def test_one_sentence_and_nothing_left(box: Box, verb: str, change: Callable[[Box], object], sentence: str) -> None:
     change(box)
     box.save()
     state = box.directory / "state"
