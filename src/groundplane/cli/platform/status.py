@@ -18,7 +18,8 @@ COMMAND = Command(
     maximum=0,
 )
 _ROWS = (
-    ("Roles", "roles"), ("Problem", "problem"), ("Node", "node"), ("Address", "address"), ("Ready", "ready"), ("Pods", "pods"),
+    ("Roles", "roles"), ("Problem", "problem"), ("Node", "node"),
+    ("Address", "address"), ("Ready", "ready"), ("Pods", "pods"),
     ("Containers", "containers"), ("Images", "images"), ("Kubernetes API", "api"), ("Kubeconfig", "kubeconfig"),
     ("Engine socket", "socket"), ("State", "root"), ("Log", "log"), ("Daemon's pid", "pid"), ("Version", "version"),
 )  # fmt: skip
