@@ -28,7 +28,18 @@ namespace. They are joined by a socket pair of sequenced packets: one message ea
         │◀────────────────────────────────────────── end of file │ (the socket is close-on-exec)
 
 At any time inside may say `error CODE TEXT` and end instead; outside reads it where it expected something else.
-`warning TEXT` may come at any time too, and is collected.
+`warning TEXT` may come at any time too, and is collected. Favours for which inside has no right (`stages/favours.py`):
+
+        │◀──────────────────────────────────────── source PATH │   a path that a user namespace's root cannot walk to
+        │ ── source + a descriptor of it ──────────────────────▶│
+        │◀──────────────────────────────────────── tree NUMBER │   a bind mount (of config.json) with mapped owners
+        │ ── tree + a detached mount ──────────────────────────▶│
+        │◀──────────────────────────────── listener DESCRIPTOR │   the seccomp filter is in force and has a listener
+        │ takes it (pidfd_getfd) and sends it to its agent       │
+        │ ── go ────────────────────────────────────────────────▶│
+
+Where a user namespace is joined, a process between the two enters the namespaces and makes inside there, as outside's
+child: it says `born` with a pidfd and ends (`stages/between.py`).
 
 The command line's `create` ends while the container waits. There the last two messages go through two named pipes in
 the container's state directory, `exec.fifo` (start) and `exec.reply` (end of file or error), which `start` opens.
