@@ -6,7 +6,6 @@ import errno
 import os
 
 from groundplane.base.errors import GroundError
-from groundplane.kernel import idmaps
 from groundplane.kernel.calls import process as p
 from groundplane.kernel.calls.files import write_text
 from groundplane.kernel.calls.rlimits import prlimit
@@ -14,7 +13,7 @@ from groundplane.kernel.errors import KernelError
 from groundplane.kernel.trampoline import read_report
 from groundplane.runtime.hooks import run_in_bundle
 from groundplane.runtime.program import exec_error
-from groundplane.runtime.stages import between, inside
+from groundplane.runtime.stages import inside
 from groundplane.runtime.steps.namespaces import FLAGS, PROC_NAMES
 from groundplane.runtime.talk import Gone, Talk, pair
 from groundplane.runtime.wording import words
@@ -100,6 +99,8 @@ class Descriptors:
 
 def clone(plan: Plan, descriptors: Descriptors, offsets: Sequence[str] = (), cgroup_fd: int = -1) -> Child:
     """Make the process and let it walk its plan. Raises KernelError."""
+    if plan.join is not None:
+        from groundplane.runtime.stages import between  # late: few join a user namespace
     ours, theirs = pair()
     try:
         restore = _choose_for_children(plan.parent_namespaces, offsets)
@@ -125,6 +126,8 @@ def clone(plan: Plan, descriptors: Descriptors, offsets: Sequence[str] = (), cgr
 
 
 def _await_birth(pid: int, talk: Talk) -> tuple[int, int]:
+    from groundplane.runtime.stages import between
+
     try:
         return between.await_birth(pid, talk)
     except BaseException as error:
@@ -176,6 +179,8 @@ def _restore(chosen: list[tuple[int, int]]) -> None:
 
 def map_ids(child: Child, order: Order, uids: Sequence[IdMapping], gids: Sequence[IdMapping]) -> None:
     """Write the new user namespace's mappings (user_namespaces(7)) and say so."""
+    from groundplane.kernel import idmaps  # late: few have a user namespace
+
     if not order.privileged:
         _set_oom_score(child.pid, order.process)  # later its files in /proc are not ours to write
     idmaps.write(child.pid, _lines(uids), _lines(gids))
