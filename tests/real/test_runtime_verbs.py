@@ -194,7 +194,8 @@ def test_statistics_have_runcs_shape(box: Box, make: Callable[..., CommandLine])
         for part in ("hugetlb", "blkio"):  # runc looks on v1 alone; what was read from the disk depends on caches
             data[part] = {}
         # Counters that are left out while they are zero.
-        found.append({k for k in keys(data) if ".throttling" not in k and k != ".memory.cache"})
+        seldom = (".throttling", ".memory.cache", ".psi.")  # and pressure, which runc 1.1 does not know
+        found.append({key for key in keys(data) if not any(part in key for part in seldom)})
         assert command("delete", "-f", "c").returncode == 0
     assert found[0] == found[1]
 
@@ -246,14 +247,17 @@ def granted(pid: int) -> dict[str, str]:
     return files
 
 
-UPDATES: list[list[str]] = [
-    ["--memory", "64m"],
+_DEPENDENT = [  # which runc 1.1 forgets between two calls, so that version 2 would get other values
     ["--memory-swap", "128m"],
-    ["--memory", "32m", "--memory-reservation", "16m"],
     ["--memory-swap", "-1"],
-    ["--cpu-share", "300"],
     ["--cpu-quota", "40000"],
     ["--cpu-period", "80000"],
+]
+UPDATES: list[list[str]] = [
+    ["--memory", "64m"],
+    ["--memory", "32m", "--memory-reservation", "16m"],
+    *([] if V2 else _DEPENDENT),
+    ["--cpu-share", "300"],
     ["--cpu-quota", "20000", "--cpu-period", "10000"],
     ["--cpuset-cpus", "0", "--cpuset-mems", "0"],
     ["--pids-limit", "33"],
@@ -297,6 +301,24 @@ def test_updates_that_only_we_know(box: Box, ground: CommandLine) -> None:
     assert granted(pid)["idle"] == "1"
     assert ground("update", "--cpu-idle", "0", "c").returncode == 0
     assert granted(pid)["shares"] == ("12" if V2 else "300")
+
+
+def test_limits_that_depend_on_each_other_can_come_one_by_one(box: Box, ground: CommandLine) -> None:
+    ground("run", "-d", "c", cwd=box.directory)
+    pid = json.loads(ground("state", "c").stdout)["pid"]
+    for options in (
+        ["--memory", "64m"],
+        ["--memory-swap", "128m"],
+        ["--cpu-quota", "40000"],
+        ["--cpu-period", "80000"],
+    ):
+        assert ground("update", *options, "c").returncode == 0
+    now = granted(pid)
+    if V2:
+        assert (now["memory"], now["swap"], now["quota"]) == (str(64 << 20), str(64 << 20), "40000 80000")
+    else:
+        assert (now["memory"], now["swap"]) == (str(64 << 20), str(128 << 20))
+        assert (now["quota"], now["period"]) == ("40000", "80000")
 
 
 def test_an_update_from_standard_input(box: Box, ground: CommandLine) -> None:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from groundplane.kernel.cgroups.contract import Groups
-    from groundplane.oci.runtime import Config, Hook
+    from groundplane.oci.runtime import Config, Hook, Process
 
 __all__ = ["Created", "LaunchError", "create", "delete", "exec_process"]
 
@@ -143,11 +143,10 @@ def create(
     the container; `console_fd` is then its master). `cgroup` is a path below each hierarchy's root, made here with the
     limits of `linux.resources` (its parents too); empty: the caller's own cgroups. It may exist already if it has no
     process in it. `keep_fds` become the container's descriptors 3, 4, … in this order; nothing else is inherited.
-    `keyring` gives it a session keyring of its own; `pivot` false moves the root over the host's instead of swapping
-    them (runc's --no-pivot). `gate` are descriptors to read `start` from and to answer on, for a caller that ends
-    before. `trampoline` is what protect.trampoline() gave, and closed here. `seccomp_cache` is a directory, private to
-    root, for compiled profiles. `lenient` makes a warning of a limit that this host has no means for, as Docker does,
-    where it otherwise is an error, as with runc.
+    `keyring` gives it a session keyring of its own; `pivot` false moves the root over the host's (runc's --no-pivot).
+    `gate` are descriptors to read `start` from and to answer on, for a caller that ends before. `trampoline` is what
+    protect.trampoline() gave, and closed here. `seccomp_cache` is a directory, private to root, for compiled profiles.
+    `lenient` warns of limits that this host has no means for; else they are errors.
 
     Hooks prestart, createRuntime and createContainer have run when it returns. Raises LaunchError; the process, its
     mounts and the cgroup are then gone, and poststop hooks have run (runtime.md, "Lifecycle", 3 to 5, 12, 13).
@@ -157,13 +156,12 @@ def create(
         validate(document)
         seccomp = compiled((config.get("linux") or {}).get("seccomp"), seccomp_cache)
         groups = _once.groups()
-        assert document.root is not None
         plan = plan_container(
             document,
             _once.host(),
             id=id,
             bundle=bundle,
-            root=_root(bundle, document.root.path),
+            root=_root(bundle, document),
             views=groups.views(cgroup or id) if cgroup or _own_cgroups(document) else (),
             console=console,
             keyring=keyring,
@@ -173,19 +171,26 @@ def create(
     except GroundError as error:
         raise LaunchError(str(error), error.exit_code) from error
     state = hook_state(id, bundle, document)
-    if cgroup and groups.exists(cgroup) and groups.processes(cgroup):
-        # Before anything is made, so that the failure does not take another's cgroup away.
-        raise LaunchError(f"container's cgroup is not empty: {cgroup} has processes in it")
-    descriptors = outside.Descriptors(stdio, keep_fds, gate=Talk(*gate) if gate else None, trampoline=trampoline)
-    fresh = _missing_parents(groups, cgroup)
+    given = outside.Descriptors(stdio, keep_fds, gate=Talk(*gate) if gate else None, trampoline=trampoline)
+    return _create_or_undo(document, plan, groups, given, state, cgroup=cgroup, lenient=lenient)
+
+
+def _create_or_undo(
+    document: Config,
+    plan: Plan,
+    groups: Groups,
+    descriptors: outside.Descriptors,
+    state: Mapping[str, object],
+    *,
+    cgroup: str,
+    lenient: bool,
+) -> Created:
+    fresh = _missing_groups(groups, cgroup)
     try:
         return _create(document, plan, groups, descriptors, state, cgroup=cgroup, lenient=lenient)
     except BaseException as error:
         starved = isinstance(error, outside.Lost) and cgroup and groups.oom_count(cgroup)
-        if cgroup:
-            _remove_cgroup(groups, cgroup)
-        for parent in fresh:
-            groups.prune(parent)
+        _undo_cgroup(groups, cgroup, fresh)
         _run_each("poststop", document.hooks.poststop, {**state, "status": "stopped"}, 0)
         if starved:
             raise _failed(LaunchError("container init was OOM-killed (memory limit too low?)")) from error
@@ -264,7 +269,8 @@ def _own_cgroups(config: Config) -> bool:
     return any(n.type == "cgroup" and not n.path for n in config.linux.namespaces)
 
 
-def _root(bundle: str, path: str) -> str:
+def _root(bundle: str, document: Config) -> str:
+    path = document.root.path if document.root else ""  # validate() has seen it
     root = path if path.startswith("/") else f"{bundle}/{path}"
     if not os.path.isdir(root):
         raise LaunchError(f"invalid rootfs: stat {root}: no such file or directory")
@@ -276,14 +282,26 @@ def _time_offsets(config: Config) -> list[str]:
     return [f"{clock} {o.secs} {o.nanosecs}" for clock, o in config.linux.time_offsets.items()]
 
 
-def _missing_parents(groups: Groups, cgroup: str) -> list[str]:
-    """The parents of a group that are not there yet, deepest first."""
+def _missing_groups(groups: Groups, cgroup: str) -> list[str]:
+    """The parents of a group that are not there yet, deepest first. Raises LaunchError where it is somebody's.
+
+    Asked before anything is made, so that a failure takes nothing of another's away.
+    """
+    if cgroup and groups.exists(cgroup) and groups.processes(cgroup):
+        raise LaunchError(f"container's cgroup is not empty: {cgroup} has processes in it")
     missing: list[str] = []
     parent = cgroup.rpartition("/")[0]
     while parent and not groups.exists(parent):
         missing.append(parent)
         parent = parent.rpartition("/")[0]
     return missing
+
+
+def _undo_cgroup(groups: Groups, cgroup: str, parents: Sequence[str]) -> None:
+    if cgroup:
+        _remove_cgroup(groups, cgroup)
+    for parent in parents:
+        groups.prune(parent)
 
 
 def _remove_cgroup(groups: Groups, cgroup: str) -> None:
@@ -342,9 +360,7 @@ def exec_process(
             outside.attach(child, groups, cgroup, below=below, beside=pid)
             if affinity:
                 outside.set_affinity(child, affinity.final)
-            listener = _listener(seccomp or {})
-            order = outside.Order(document, state or NO_STATE, privileged=plan.privileged, listener=listener)
-            outside.await_ready(child, order)
+            outside.await_ready(child, _exec_order(document, state or NO_STATE, seccomp or {}, plan))
         except BaseException:
             child.end()
             raise
@@ -356,9 +372,9 @@ def exec_process(
             os.close(pidfd)
 
 
-def _listener(seccomp: dict[str, Any]) -> tuple[str, str]:
-    """The socket of a seccomp agent, and what it is told."""
-    return seccomp.get("listenerPath") or "", seccomp.get("listenerMetadata") or ""
+def _exec_order(process: Process, state: Mapping[str, object], seccomp: dict[str, Any], plan: Plan) -> outside.Order:
+    listener = (seccomp.get("listenerPath") or "", seccomp.get("listenerMetadata") or "")
+    return outside.Order(process, state, privileged=plan.privileged, listener=listener)
 
 
 def delete(config: dict[str, Any], *, bundle: str, id: str, cgroup: str) -> list[str]:
