@@ -40,7 +40,6 @@ def start(given: Parsed, globals: Globals) -> int:
         _open_gate(container)
     if (container.config.get("hooks") or {}).get("poststart"):
         from groundplane.runtime import launch  # late: without such hooks `start` needs nothing of it
-
         from groundplane.runtime.verbs.ending import end
 
         try:
