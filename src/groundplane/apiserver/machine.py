@@ -5,7 +5,8 @@ One `Machine` is one API server. `server.start` builds it; tests build one over 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from groundplane.apiserver.admission.chain import Chain
@@ -65,16 +66,24 @@ class Machine:
     def below(self, group: str, plural: str, namespace: str = "") -> list[Stored]:
         return self.registry.of(group, plural).objects.below(namespace)
 
-    def allocations(self, endpoint: Endpoint, obj: Object, old: Object | None, *, dry_run: bool) -> Allocation:
+    @asynccontextmanager
+    async def allocations(
+        self, endpoint: Endpoint, obj: Object, old: Object | None, *, dry_run: bool
+    ) -> AsyncIterator[Allocation]:
         """Take what `obj` needs from limited ranges. Raises StatusError."""
         if self.services is None or (endpoint.resource.group, endpoint.resource.plural) != ("", "services"):
-            return Allocation(obj)
-        return self.services.allocate(obj, old, dry_run=dry_run)
+            yield Allocation(obj)
+            return
+        allocation = await self.services.allocate(obj, old, dry_run=dry_run)
+        try:
+            yield allocation
+        finally:
+            await allocation.settle()
 
-    def released(self, endpoint: Endpoint, obj: Object) -> None:
+    async def released(self, endpoint: Endpoint, obj: Object) -> None:
         """`obj` is deleted: what it held is free."""
         if self.services is not None and (endpoint.resource.group, endpoint.resource.plural) == ("", "services"):
-            self.services.release(obj)
+            await self.services.release(obj)
 
 
 class CachedObjects:

@@ -111,6 +111,8 @@ async def start(
     access = _access(machine, pki)
     services = machine.services = ServiceAllocator(settings.service_cidr, settings.node_port_range)
     services.restore(s.object for s in machine.below("", "services"))
+    if store.shared:
+        services.share(store, clock, lambda: [s.object for s in machine.below("", "services")])
     machine.admission = Chain(plugins.default(machine, access.escalation))
     address = settings.node_ip or _LOOPBACK
     await delivery.deliver(machine, address)

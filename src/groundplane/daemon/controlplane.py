@@ -59,7 +59,7 @@ class ControlPlane:
                 self.server.reach_nodes(dialer)
             clients = self._clients = identities.local(self.server)
             await ensure_dns_service(clients(identities.ADMIN, "groundd"), self._settings)
-            if own_url(self._settings).startswith("etcd:"):
+            if self._store.shared:
                 for name in (_MANAGER, _SCHEDULER):
                     self._leading.start(name, self._lead(name, clients))
             else:

@@ -178,6 +178,11 @@ class Store(Protocol):
         """The newest revision that any read or watch can show."""
         ...
 
+    @property
+    def shared(self) -> bool:
+        """Whether other processes may write too, so that what this one keeps beside the store is not all there is."""
+        ...
+
     async def sync(self) -> int:
         """The newest revision that anybody wrote, on whatever server; every watch has its events up to there queued.
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from groundplane.apiserver import statuses
@@ -11,8 +12,15 @@ from groundplane.apiserver.allocation import Allocation
 from groundplane.apiserver.cache.stored import Object
 from groundplane.apiserver.services import families
 from groundplane.apiserver.services.ranges import Full, OutOfRange, Range, Taken, ip_band, port_band
+from groundplane.apiserver.services.shared import SharedRange
 from groundplane.base import jsonyaml
+from groundplane.base.clock import Clock
+from groundplane.base.log import Log
 from groundplane.kinds import services
+from groundplane.store.contract import Store, StoreError
+
+_TRIES = 64
+_log = Log("apiserver.services")
 
 
 class _Session:
@@ -28,15 +36,30 @@ class _Session:
 
 
 class ServiceAllocator:
-    """One cluster's ranges. `cidr` is IPv4; `port_range` is written `30000-32767`."""
+    """One cluster's ranges. `cidr` is IPv4; `port_range` is written `30000-32767`.
+
+    The only server of a store keeps them in memory. Where others may share the store (`share`), the numbers are in it.
+    """
 
     def __init__(self, cidr: str, port_range: str) -> None:
         network = ipaddress.IPv4Network(cidr)
         first, last = int(network.network_address) + 1, int(network.broadcast_address) - 1
+        self._cidr = cidr
         self._ips = Range(first, last, ip_band(last - first + 1))
         self._port_text = port_range
         low, _, high = port_range.partition("-")
         self._ports = Range(int(low), int(high), port_band(int(high) - int(low) + 1))
+        self._shared: dict[Range, SharedRange] = {}
+        self._living: Callable[[], Iterable[Object]] = list
+        self._one = asyncio.Lock()
+
+    def share(self, store: Store, clock: Clock, living: Callable[[], Iterable[Object]]) -> None:
+        """Other servers give numbers out too; `living` gives the Services that there are now."""
+        self._living = living
+        self._shared = {
+            self._ips: SharedRange(store, clock, "serviceips", self._ips, self._cidr),
+            self._ports: SharedRange(store, clock, "servicenodeports", self._ports, self._port_text),
+        }
 
     @property
     def first_ip(self) -> str:
@@ -51,14 +74,24 @@ class ServiceAllocator:
             for port in _ports(service):
                 self._ports.restore(port)
 
-    def release(self, service: Object) -> None:
-        for ip in _ips(service):
-            self._ips.free(int(ip))
-        for port in _ports(service):
-            self._ports.free(port)
+    async def release(self, service: Object) -> None:
+        """A Service is deleted."""
+        await self._free({self._ips: set(map(int, _ips(service))), self._ports: set(_ports(service))})
 
-    def allocate(self, obj: Object, old: Object | None, *, dry_run: bool) -> Allocation:
-        """The Service with everything it needs. Raises Invalid, InternalError."""
+    async def allocate(self, obj: Object, old: Object | None, *, dry_run: bool) -> Allocation:
+        """The Service with everything it needs. Raises Invalid, InternalError, StoreUnavailable."""
+        async with self._one:
+            for _ in range(_TRIES):
+                await self._load()
+                session, chosen = self._choose(obj, old)
+                if dry_run:
+                    session.undo()
+                    return Allocation(chosen)
+                if await self._save(session):
+                    return self._allocation(session, chosen, old)
+        raise statuses.internal("failed to allocate: other servers changed the ranges again and again")
+
+    def _choose(self, obj: Object, old: Object | None) -> tuple[_Session, Object]:
         obj = families.filled(obj, old)
         session = _Session()
         try:
@@ -68,19 +101,50 @@ class ServiceAllocator:
         except BaseException:
             session.undo()
             raise
-        if dry_run:
-            session.undo()
-            return Allocation(obj)
-        return Allocation(obj, session.undo, lambda: self._drop(obj, old))
+        return session, obj
 
-    def _drop(self, new: Object, old: Object | None) -> None:
-        """Give back what the old Service held and the new one does not."""
-        if old is None:
-            return
-        for ip in set(_ips(old)) - set(_ips(new)):
-            self._ips.free(int(ip))
-        for port in set(_ports(old)) - set(_ports(new)):
-            self._ports.free(port)
+    async def _load(self) -> None:
+        for pool, shared in self._shared.items():
+            await shared.load(self._held(pool))
+
+    async def _save(self, session: _Session) -> bool:
+        """Whether what was taken is ours; what of it was written already stays written where the rest is not."""
+        saved: list[tuple[Range, int]] = []
+        for pool in {pool for pool, _ in session.taken}:
+            if pool in self._shared and not await self._shared[pool].save():
+                await self._give_back(_grouped(saved))
+                return False
+            saved += [taken for taken in session.taken if taken[0] is pool]
+        return True
+
+    def _allocation(self, session: _Session, new: Object, old: Object | None) -> Allocation:
+        """`new`, with what its write gives back: at a failure what it took, else what `old` held and it does not."""
+        left: dict[Range, set[int]] = {}
+        if old is not None:
+            left[self._ips] = set(map(int, _ips(old))) - set(map(int, _ips(new)))
+            left[self._ports] = set(_ports(old)) - set(_ports(new))
+        return Allocation(new, lambda: self._free(_grouped(session.taken)), lambda: self._free(left))
+
+    async def _free(self, numbers: Mapping[Range, set[int]]) -> None:
+        """What the numbers were for is decided already, so nothing is refused for them any more."""
+        async with self._one:
+            try:
+                await self._give_back(numbers)
+            except (StoreError, statuses.StatusError) as error:
+                _log.warning("numbers stay taken for ten minutes", error=str(error))
+
+    async def _give_back(self, numbers: Mapping[Range, set[int]]) -> None:
+        for pool, gone in numbers.items():
+            if pool in self._shared and gone:
+                await self._shared[pool].free(gone, self._held(pool))
+            for number in gone:
+                pool.free(number)
+
+    def _held(self, pool: Range) -> list[int]:
+        """The numbers that living Services have."""
+        if pool is self._ips:
+            return [int(ip) for service in self._living() for ip in _ips(service)]
+        return [port for service in self._living() for port in _ports(service)]
 
     def _cluster_ip(self, session: _Session, obj: Object, old: Object | None) -> Object:
         spec = obj["spec"]
@@ -168,6 +232,13 @@ class ServiceAllocator:
         elif old is None or number not in _ports(old):
             self._port(session, obj, number, "spec.healthCheckNodePort")
         return {**obj, "spec": {**obj["spec"], "healthCheckNodePort": number}}
+
+
+def _grouped(taken: Iterable[tuple[Range, int]]) -> dict[Range, set[int]]:
+    found: dict[Range, set[int]] = {}
+    for pool, number in taken:
+        found.setdefault(pool, set()).add(number)
+    return found
 
 
 def _address(text: Any) -> ipaddress.IPv4Address | None:

@@ -41,6 +41,14 @@ class Range:
             raise Taken
         self._taken.add(number)
 
+    @property
+    def taken(self) -> set[int]:
+        return self._taken
+
+    def replace(self, numbers: set[int]) -> None:
+        """Exactly these are taken."""
+        self._taken = numbers
+
     def restore(self, number: int) -> None:
         """Take a number that a living object has, whoever else has it."""
         self._taken.add(number)

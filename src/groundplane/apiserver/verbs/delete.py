@@ -97,7 +97,7 @@ async def _carry_out(machine: Machine, endpoint: Endpoint, plan: Plan, old: Stor
         await endpoint.objects.remove(newest)
     else:
         await _remove_stamped(endpoint, newest)
-    machine.released(endpoint, old.object)
+    await machine.released(endpoint, old.object)
     return _answer(endpoint, plan, newest.object if plan.mark is not None else None, old)
 
 

@@ -77,7 +77,7 @@ async def _create_named(machine: Machine, endpoint: Endpoint, attempt: Attempt, 
     version = obj["metadata"].get("resourceVersion")
     obj = lifecycle.born(lifecycle.named(obj), machine.clock.time())
     endpoint.strategy.prepare_create(obj, rfc3339(machine.clock.time()))
-    with machine.allocations(endpoint, obj, None, dry_run=call.dry_run) as allocation:
+    async with machine.allocations(endpoint, obj, None, dry_run=call.dry_run) as allocation:
         obj = allocation.obj
         if causes := endpoint.strategy.validate_create(obj):
             raise endpoint.invalid(obj, causes)
@@ -144,7 +144,7 @@ async def _update_once(
     _check_version(endpoint, change, obj, old)
     obj = lifecycle.inherit(obj, before)
     obj = endpoint.strategy.prepare_update(obj, before, change.subresource, rfc3339(machine.clock.time()))
-    with machine.allocations(endpoint, obj, before, dry_run=call.dry_run) as allocation:
+    async with machine.allocations(endpoint, obj, before, dry_run=call.dry_run) as allocation:
         obj = allocation.obj
         causes = [*lifecycle.immutable_meta(obj, before)]
         causes += endpoint.strategy.validate_update(obj, before, change.subresource)
@@ -167,7 +167,7 @@ async def _last(machine: Machine, endpoint: Endpoint, call: Call, old: Stored, o
     """The update that took the last finalizer: the object goes with it."""
     if not call.dry_run:
         await endpoint.objects.remove(old)
-        machine.released(endpoint, old.object)
+        await machine.released(endpoint, old.object)
     return One(endpoint.show(obj), endpoint=endpoint)
 
 

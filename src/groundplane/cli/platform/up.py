@@ -23,6 +23,7 @@ COMMAND = Command(
         text("node-ip", "", "address", "Address of this node (that of the default route)"),
         text("pod-cidr", "", "cidr", "Addresses of all pods (10.244.0.0/16)"),
         text("service-cidr", "", "cidr", "Addresses of Services (10.96.0.0/16)"),
+        text("store", "", "url", "The cluster's store: sqlite:/path or etcd://host:port,… (sqlite below the root)"),
     ),
     maximum=0,
     note="What is up already stays as it is. Roles and options are remembered until `ground down --purge`.",
@@ -34,7 +35,7 @@ def run(args: list[str], place: Place) -> int:
     if parsed is None:
         return 0
     started = time.monotonic()
-    names = ("node-name", "node-ip", "pod-cidr", "service-cidr")
+    names = ("node-name", "node-ip", "pod-cidr", "service-cidr", "store")
     settings: dict[str, object] = {n.replace("-", "_"): parsed.text(n) for n in names if n in parsed.given}
     if (port := parsed.number("api-port")) is not None:
         settings["api_port"] = port

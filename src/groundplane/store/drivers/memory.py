@@ -38,6 +38,10 @@ class MemoryStore:
     def revision(self) -> int:
         return self._view.revision
 
+    @property
+    def shared(self) -> bool:
+        return False
+
     async def sync(self) -> int:
         self._open()
         return self._view.revision

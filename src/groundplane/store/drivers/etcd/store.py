@@ -72,6 +72,10 @@ class EtcdStore:
     def revision(self) -> int:
         return self._feed.view.revision
 
+    @property
+    def shared(self) -> bool:
+        return True
+
     async def sync(self) -> int:
         self._open()
         return await self._feed.sync()

@@ -112,6 +112,10 @@ class SqliteStore:
     def revision(self) -> int:
         return self._view.revision
 
+    @property
+    def shared(self) -> bool:
+        return False
+
     async def sync(self) -> int:
         self._open()
         return self._view.revision
@@ -319,7 +323,7 @@ class SqliteStore:
         """Write down what is left of each lease, so that a restart does not begin all of them again."""
         if leases := self._leases.all():
             for lease in leases:
-                lease.saved = self._leases.left(lease)
+                lease.saved = lease.seconds
             await self._writer.call(partial(log.save_left, left=[(lease.saved, lease.number) for lease in leases]))
 
     async def _read(self, question: Callable[[sqlite3.Connection], T]) -> T:
