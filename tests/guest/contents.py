@@ -26,7 +26,7 @@ from groundplane.oci.image_layer import Kind
 PROJECT = Path(__file__).resolve().parents[2]
 _PARTS = ("src", "tests", "bench", "pyproject.toml")
 # Programs that tests call and whose options busybox does not have; runc and crun are taken where they are installed.
-_PROGRAMS = ("bash", "unshare", "setpriv", "mount", "ps", "runc", "crun", "nft", "ip")
+_PROGRAMS = ("bash", "mount", "umount", "unshare", "nsenter", "setpriv", "ps", "runc", "crun", "nft", "ip")
 # Not read at a test's run: 60 MB that the guest would only unpack.
 _SKIPPED = ("mypy", "ruff", "grpc", "kubernetes", "hypothesis", "docker")
 
