@@ -117,3 +117,15 @@ def test_debug_says_where_it_is(box: Box, ground: CommandLine) -> None:
     assert ground(*options, "run", "--bundle", str(box.directory), "c").stderr == ""
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert any(line["level"] == "debug" and "is set up and waits" in line["msg"] for line in lines)
+
+
+def test_a_frozen_group_is_refused_and_not_waited_for(box: Box, ground: CommandLine) -> None:
+    groups = registry.detect()
+    groups.create(box.cgroup)
+    groups.freeze(box.cgroup)
+    box.process["args"] = ["true"]
+    box.save()
+    done = ground("run", "--bundle", str(box.directory), "c")
+    assert done.returncode == 1 and "container's cgroup unexpectedly frozen" in done.stderr
+    groups.thaw(box.cgroup)
+    groups.remove(box.cgroup)

@@ -294,6 +294,8 @@ def _missing_groups(groups: Groups, cgroup: str) -> list[str]:
     while parent and not groups.exists(parent):
         missing.append(parent)
         parent = parent.rpartition("/")[0]
+    if (cgroup and groups.frozen(cgroup)) or (parent and groups.frozen(parent)):
+        raise LaunchError("container's cgroup unexpectedly frozen")  # its init would never get to say anything
     return missing
 
 

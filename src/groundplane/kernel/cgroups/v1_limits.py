@@ -53,30 +53,29 @@ def _set_cpu(tree: Tree, directory: str, limits: Limits, degraded: list[str]) ->
         tree.write(f"{directory}/cpu.idle", str(limits.cpu_idle))
     if limits.cpu_shares and limits.cpu_idle != 1:  # an idle group has no shares, and the kernel refuses to set them
         tree.write(f"{directory}/cpu.shares", str(limits.cpu_shares))
-    _set_bandwidth(tree, directory, limits)
-    if limits.cpu_rt_period:
-        tree.write(f"{directory}/cpu.rt_period_us", str(limits.cpu_rt_period))
-    if limits.cpu_rt_runtime:
-        tree.write(f"{directory}/cpu.rt_runtime_us", str(limits.cpu_rt_runtime))
+    cfs = (("cpu.cfs_period_us", limits.cpu_period or None), ("cpu.cfs_burst_us", limits.cpu_burst))
+    _set_share(tree, directory, ("cpu.cfs_quota_us", limits.cpu_quota), *cfs)
+    rt = ("cpu.rt_runtime_us", limits.cpu_rt_runtime)
+    _set_share(tree, directory, rt, ("cpu.rt_period_us", limits.cpu_rt_period or None))
 
 
-def _set_bandwidth(tree: Tree, directory: str, limits: Limits) -> None:
-    """The kernel refuses a period or a burst that the present quota does not fit, and the other way round.
+def _set_share(tree: Tree, directory: str, share: tuple[str, int | None], *fitting: tuple[str, int | None]) -> None:
+    """The kernel refuses a period or a burst that the present share of it does not fit, and the other way round.
 
-    As runc does: try them first, and what was refused once more behind the quota.
+    As runc does: try them first, and what was refused once more behind the share.
     """
     again = []
-    for file, value in (("cpu.cfs_period_us", limits.cpu_period or None), ("cpu.cfs_burst_us", limits.cpu_burst)):
+    for file, value in fitting:
         if value is None:
             continue
         try:
             tree.write(f"{directory}/{file}", str(value))
         except KernelError as error:
-            if error.errno != errno.EINVAL or not limits.cpu_quota:
+            if error.errno != errno.EINVAL or not share[1]:
                 raise
             again.append((file, value))
-    if limits.cpu_quota:
-        tree.write(f"{directory}/cpu.cfs_quota_us", str(limits.cpu_quota))
+    if share[1]:
+        tree.write(f"{directory}/{share[0]}", str(share[1]))
     for file, value in again:
         tree.write(f"{directory}/{file}", str(value))
 
