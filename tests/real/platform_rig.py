@@ -197,7 +197,8 @@ class Platform:
 
     def ok(self, *words: str, input: str = "") -> str:
         done = self.run(*words, input=input)
-        assert done.returncode == 0, f"{' '.join(words)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        said = f"{' '.join(words)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert done.returncode == 0, f"{said}\n{self.log()[-4000:]}"
         return done.stdout
 
     def ground(self, *words: str) -> str:
@@ -214,7 +215,8 @@ class Platform:
         return int(json.loads(self.ground("status", "--format", "json"))["pid"])
 
     def log(self) -> str:
-        return (self.root / "log" / "groundd.log").read_text()
+        path = self.root / "log" / "groundd.log"
+        return path.read_text() if path.exists() else ""
 
     def tables(self) -> list[str]:
         def listed() -> list[str]:
