@@ -160,6 +160,19 @@ def takes_back_parents_that_nobody_uses(groups: Groups, pid: int) -> None:
     groups.prune(PATH)
 
 
+def reaches_groups_below_groups(groups: Groups, pid: int) -> None:
+    groups.create(PATH)
+    deepest = PATH
+    for _ in range(3):
+        deepest += "/nested"
+        groups.create(deepest)
+    groups.attach(deepest, pid)
+    assert groups.processes(PATH) == [pid]
+    groups.kill(PATH)
+    groups.remove(PATH)
+    assert not groups.exists(PATH)
+
+
 def gives_a_group_to_a_user(groups: Groups, pid: int) -> None:
     groups.create(PATH)
     groups.delegate(PATH, 1000)
@@ -176,6 +189,7 @@ SUITE = [
     a_group_that_is_gone_is_empty,
     refuses_paths_that_lead_elsewhere,
     attaches_below,
+    reaches_groups_below_groups,
     takes_back_parents_that_nobody_uses,
     gives_a_group_to_a_user,
     counts_everything,

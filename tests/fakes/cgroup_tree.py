@@ -7,6 +7,8 @@ process written to `cgroup.procs` leaves its old group, and a group with a proce
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
+from functools import partial
 
 from groundplane.kernel.errors import KernelError
 
@@ -172,6 +174,15 @@ class FakeTree:
         if path == _HUGE_PAGES:
             return ["hugepages-2048kB", "hugepages-1048576kB"]
         return sorted(d.rpartition("/")[2] for d in self.directories if d.rpartition("/")[0] == path)
+
+    def clear(self, path: str, remove: Callable[[Callable[[], None]], None]) -> None:
+        for directory in sorted(self.directories, key=len, reverse=True):
+            if directory.startswith(f"{path}/"):
+                remove(partial(self.remove, directory))
+
+    def pids(self, path: str) -> list[int]:
+        below = [d for d in sorted(self.directories) if d == path or d.startswith(f"{path}/")]
+        return [pid for directory in below for pid in map(int, self.read(f"{directory}/cgroup.procs").split())]
 
     def exists(self, path: str) -> bool:
         return path in self.directories or path in self.files or path == f"{path.rpartition('/')[0]}/cgroup.procs"

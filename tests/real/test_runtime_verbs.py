@@ -536,6 +536,48 @@ def test_a_user_has_a_root_below_the_runtime_directory(box: Box) -> None:
     assert (runtime / "ground-runtime").stat().st_mode & 0o7777 == 0o1700
 
 
+def test_groups_nested_without_end_are_found_killed_and_removed(box: Box) -> None:
+    """A container that was given its group may nest it deeper than a path is long and than recursion goes."""
+    groups = registry.detect()
+    groups.create(box.cgroup)
+    directory = sorted(set(groups.paths_of(os.getpid())))[0]  # any hierarchy will do
+    with subprocess.Popen(["sleep", "100"]) as process:
+        groups.attach(box.cgroup, process.pid)
+        place = groups.paths_of(process.pid)[directory]
+        fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+        for _ in range(1200):
+            os.mkdir("nest", dir_fd=fd)
+            inner = os.open("nest", os.O_RDONLY | os.O_DIRECTORY, dir_fd=fd)
+            os.close(fd)
+            fd = inner
+        if not V2:
+            procs = os.open("cgroup.procs", os.O_WRONLY, dir_fd=fd)
+            os.write(procs, str(process.pid).encode())
+            os.close(procs)
+        os.close(fd)
+        assert groups.processes(box.cgroup) == [process.pid]
+        groups.kill(box.cgroup)
+        process.wait()
+    groups.remove(box.cgroup)
+    assert not groups.exists(box.cgroup)
+
+
+@pytest.mark.skipif(V2, reason="there the container's own tree is threaded as a whole")
+def test_a_threaded_group_does_not_hide(box: Box) -> None:
+    groups = registry.detect()
+    groups.create(box.cgroup)
+    place = Path("/sys/fs/cgroup/unified", box.cgroup)
+    (place / "threads").mkdir()
+    (place / "threads/cgroup.type").write_text("threaded")
+    with subprocess.Popen(["sleep", "100"]) as process:
+        groups.attach(box.cgroup, process.pid)
+        (place / "threads/cgroup.threads").write_text(str(process.pid))
+        assert groups.processes(box.cgroup) == [process.pid]
+        groups.kill(box.cgroup)
+        process.wait()
+    groups.remove(box.cgroup)
+
+
 def test_version_two_counts_and_freezes_too(box: Box) -> None:
     """The counters of whatever this host has, of a group with a process in it."""
     groups = registry.detect()

@@ -31,6 +31,12 @@ class Tree(Protocol):
     def children(self, path: str) -> list[str]:
         """The names of the groups below; empty if it is gone."""
 
+    def clear(self, path: str, remove: Callable[[Callable[[], None]], None]) -> None:
+        """Remove the groups below, deepest first, each by calling `remove` with what removes it or raises."""
+
+    def pids(self, path: str) -> list[int]:
+        """What `cgroup.procs` of the group and of all below it say; empty if it is gone."""
+
     def exists(self, path: str) -> bool: ...
 
     def read(self, path: str) -> str: ...
@@ -75,6 +81,16 @@ class HostTree:
         except OSError as error:
             raise KernelError.of("readdir", error, path) from error
 
+    def clear(self, path: str, remove: Callable[[Callable[[], None]], None]) -> None:
+        from groundplane.kernel.cgroups import descent  # late: most containers make no groups
+
+        descent.clear(path, remove)
+
+    def pids(self, path: str) -> list[int]:
+        from groundplane.kernel.cgroups import descent
+
+        return descent.pids_below(path)
+
     def exists(self, path: str) -> bool:
         return os.path.exists(path)
 
@@ -114,16 +130,20 @@ def remove_tree(tree: Tree, path: str) -> None:
     """Remove a group and all below it, deepest first; waits for processes that are just ending."""
     if not tree.exists(path):
         return
-    for name in tree.children(path):
-        remove_tree(tree, f"{path}/{name}")
-    for pause in (*_PAUSES, None):
-        try:
-            tree.remove(path)
-            return
-        except KernelError as error:
-            if error.errno != errno.EBUSY or pause is None:
-                raise
-            tree.pause(pause)
+
+    def patiently(remove: Callable[[], None]) -> None:
+        for pause in (*_PAUSES, None):
+            try:
+                remove()
+                return
+            except KernelError as error:
+                if error.errno != errno.EBUSY or pause is None:
+                    raise
+                tree.pause(pause)
+
+    if tree.children(path):
+        tree.clear(path, patiently)
+    patiently(lambda: tree.remove(path))
 
 
 def remove_if_empty(tree: Tree, path: str) -> None:
@@ -154,15 +174,7 @@ def make_all(make: Callable[[list[str]], None], tree: Tree) -> None:
 
 def processes_below(tree: Tree, path: str) -> list[int]:
     """The pids in a group and all below it; empty if it is gone."""
-    try:
-        pids = [int(line) for line in tree.read(f"{path}/cgroup.procs").split()]
-    except KernelError as error:
-        if error.errno in (errno.ENOENT, errno.ENODEV):  # ENODEV: removed between open and read
-            return []
-        raise
-    for name in tree.children(path):
-        pids += processes_below(tree, f"{path}/{name}")
-    return [pid for pid in pids if pid > 0]  # 0: a process of a PID namespace that we cannot see
+    return [pid for pid in tree.pids(path) if pid > 0]  # 0: a process of a PID namespace that we cannot see
 
 
 def flat_keyed(text: str) -> dict[str, int]:
