@@ -155,9 +155,7 @@ class Gateway:
         async with self._signing_in:
             if self._token == old:
                 self._token = ""
-                with open(self._target.passwordfile) as file:
-                    password = file.read().rstrip("\n")
-                words = {"name": self._target.user, "password": password}
+                words = {"name": self._target.user, "password": _password(self._target.passwordfile)}
                 self._token = (await self._send(member, "/v3/auth/authenticate", words))["token"]
             return self._token
 
@@ -213,6 +211,15 @@ async def _messages(content: aiohttp.StreamReader) -> AsyncGenerator[dict[str, A
         if rest:
             parts.append(rest)
     raise Lost("the member ended the stream")
+
+
+def _password(path: str) -> str:
+    """Read at each sign-in, because it may be changed while the server runs."""
+    try:
+        with open(path) as file:
+            return file.read().rstrip("\n")
+    except OSError as error:
+        raise StoreError(f"store: cannot read the password file of etcd's user: {error}") from error
 
 
 def _words(error: Exception) -> str:
