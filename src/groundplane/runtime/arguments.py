@@ -52,7 +52,17 @@ class Parsed:
 
     def number(self, name: str, default: int = 0) -> int:
         """The value of a NUMBER."""
-        return int(self.value(name) or default)
+        number = whole_number(self.value(name))
+        return default if number is None else number
+
+
+def whole_number(text: str) -> int | None:
+    """A decimal number of 64 bits with or without a sign; None for anything else (which int() may well take)."""
+    digits = text[1:] if text[:1] in ("+", "-") else text
+    if not (digits.isascii() and digits.isdigit()) or len(digits) > 20:
+        return None
+    number = int(text)
+    return number if -(2**63) <= number < 2**63 else None
 
 
 def parse(arguments: Sequence[str], flags: Flags, *, mixed: bool = False) -> Parsed:
@@ -89,7 +99,7 @@ def parse(arguments: Sequence[str], flags: Flags, *, mixed: bool = False) -> Par
                 raise UsageError(f"flag needs an argument: -{name}")
             value = arguments[index]
             index += 1
-        if kind == NUMBER and not value.lstrip("+-").isdigit():
+        if kind == NUMBER and whole_number(value) is None:
             raise UsageError(f'invalid value "{value}" for flag -{name}: parse error')
         parsed.add(name, value)
     return parsed

@@ -11,6 +11,7 @@ from groundplane.base.errors import GroundError
 from groundplane.kernel.cgroups import registry
 from groundplane.kernel.errors import KernelError
 from groundplane.runtime import launch
+from groundplane.runtime.arguments import whole_number
 from groundplane.runtime.documents import read_config_file
 from groundplane.runtime.state import Store, process_start_time
 from groundplane.runtime.talk import send_fd
@@ -57,7 +58,7 @@ def preserved(given: Parsed, process: Any) -> list[int]:
     With socket activation (sd_listen_fds(3)) the process is told, as runc does.
     """
     listen = os.environ.get("LISTEN_FDS", "")
-    count = int(listen) if listen.isdigit() else 0
+    count = max(whole_number(listen) or 0, 0)
     if count and isinstance(process, dict):
         process["env"] = [*(process.get("env") or ()), f"LISTEN_FDS={count}", "LISTEN_PID=1"]
     keep = list(range(3, 3 + count + given.number("preserve-fds")))

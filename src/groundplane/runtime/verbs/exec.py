@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from groundplane.base.errors import GroundError
 from groundplane.runtime import launch
+from groundplane.runtime.arguments import whole_number
 from groundplane.runtime.documents import read_json
 from groundplane.runtime.state import Store
 from groundplane.runtime.verbs import creation
@@ -126,9 +127,10 @@ def _set_user(process: dict[str, Any], given: Parsed) -> None:
 
 
 def _number(text: str, what: str) -> int:
-    if not text.isdigit():
+    number = whole_number(text)
+    if number is None or number < 0:
         raise GroundError(f'parsing {text} as int for {what} failed: strconv.Atoi: parsing "{text}": invalid syntax')
-    return int(text)
+    return number
 
 
 def _add_capabilities(process: dict[str, Any], names: list[str]) -> None:

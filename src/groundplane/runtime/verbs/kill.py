@@ -6,6 +6,7 @@ import os
 import signal
 
 from groundplane.base.errors import GroundError
+from groundplane.runtime.arguments import whole_number
 from groundplane.runtime.state import Store
 from groundplane.runtime.verbs.ending import send
 from groundplane.runtime.verbs.showing import groups_for
@@ -38,12 +39,14 @@ def _has_own_pids(container: Container) -> bool:
 
 def signal_number(text: str) -> int:
     """`9`, `KILL` or `SIGKILL`; real-time ones as `RTMIN+3`. Raises GroundError."""
-    if text.isdigit():
-        return int(text)
+    number = whole_number(text)
+    if number is not None and 0 <= number < 65:  # the kernel's _NSIG
+        return number
     name = text.upper().removeprefix("SIG")
-    base, plus, offset = name.partition("+")
-    if base in ("RTMIN", "RTMAX") and (not plus or offset.isdigit()):
-        return int(signal.Signals[f"SIG{base}"]) + int(offset or 0)
+    base, _, offset = name.partition("+")
+    more = whole_number(offset or "0")
+    if base in ("RTMIN", "RTMAX") and more is not None and 0 <= more < 31:
+        return int(signal.Signals[f"SIG{base}"]) + more
     try:
         return int(signal.Signals[f"SIG{name}"])
     except KeyError:

@@ -129,7 +129,7 @@ def _wanted(given: Parsed, globals: Globals) -> dict[str, Any]:
     wanted: dict[str, Any] = {}
     for option, (part, name, kind) in _OPTIONS.items():
         text = given.value(option)
-        if text and not (kind == "int" and option in ("blkio-weight", "pids-limit") and int(text) == 0):
+        if text and not (option in ("blkio-weight", "pids-limit") and given.number(option) == 0):  # not given (runc)
             wanted.setdefault(part, {})[name] = _value(option, kind, text)
     for option in ("kernel-memory", "kernel-memory-tcp"):
         if given.value(option):
@@ -155,10 +155,14 @@ def _value(option: str, kind: str, text: str) -> int | str:
         if size is None:
             raise GroundError(f"invalid value for {option}: invalid size: '{text}'")
         return size
-    digits = text.removeprefix("-").removeprefix("+") if kind == "int" else text
-    if not (digits.isascii() and digits.isdigit()):
+    digits = text[1:] if kind == "int" and text[:1] in ("+", "-") else text
+    problem = "" if digits.isascii() and digits.isdigit() else "invalid syntax"
+    low, high = (-(2**63), 2**63) if kind == "int" else (0, 2**64)
+    if not problem and (len(digits) > 20 or not low <= int(text) < high):
+        problem = "value out of range"
+    if problem:
         parser = "ParseInt" if kind == "int" else "ParseUint"
-        raise GroundError(f'invalid value for {option}: strconv.{parser}: parsing "{text}": invalid syntax')
+        raise GroundError(f'invalid value for {option}: strconv.{parser}: parsing "{text}": {problem}')
     return int(text)
 
 
@@ -166,8 +170,9 @@ def size_of(text: str) -> int | None:
     """`64m`, `1.5G`, `100 kB`, `-1` in bytes, in powers of 1024 as Docker reads memory; None for what is no size."""
     if text == "-1":
         return -1
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kmgtp]?)i?b?", text, re.IGNORECASE)
-    return int(float(found[1]) * 1024 ** _UNITS.index(found[2].lower())) if found else None
+    found = re.fullmatch(r"([0-9]{1,18}(?:\.[0-9]+)?) ?([kmgtp]?)i?b?", text, re.IGNORECASE)
+    size = int(float(found[1]) * 1024 ** _UNITS.index(found[2].lower())) if found else None
+    return size if size is not None and size < 2**63 else None
 
 
 def _refuse_rdt(given: Parsed) -> None:
