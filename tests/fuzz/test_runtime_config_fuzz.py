@@ -47,6 +47,7 @@ def full() -> dict[str, Any]:
         "devices": [{"path": "/dev/x", "type": "c", "major": 1, "minor": 2, "fileMode": 438, "uid": 0, "gid": 0}],
         "rootfsPropagation": "rslave",
         "personality": {"domain": "LINUX", "flags": []},
+        "netDevices": {"eth1": {"name": "eth0"}},
         "uidMappings": [{"containerID": 0, "hostID": 1000, "size": 10}],
         "gidMappings": [{"containerID": 0, "hostID": 1000, "size": 10}],
         "timeOffsets": {"boottime": {"secs": 1, "nanosecs": 2}},

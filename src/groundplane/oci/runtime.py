@@ -215,6 +215,15 @@ class Personality:
         self.flags = r.texts("flags")
 
 
+class NetDevice:
+    """A network device of the host's to move into the container (runtime-spec 1.3); empty: it keeps its name."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, r: Reader) -> None:
+        self.name = r.text("name")
+
+
 class Linux:
     __slots__ = (
         "cgroups_path",
@@ -222,8 +231,10 @@ class Linux:
         "gid_mappings",
         "intel_rdt",
         "masked_paths",
+        "memory_policy",
         "mount_label",
         "namespaces",
+        "net_devices",
         "personality",
         "readonly_paths",
         "resources",
@@ -251,6 +262,8 @@ class Linux:
         self.personality = r.child("personality", Personality)
         self.time_offsets = r.child_map("timeOffsets", TimeOffset)
         self.intel_rdt = r.has("intelRdt")
+        self.net_devices = r.child_map("netDevices", NetDevice)
+        self.memory_policy = r.has("memoryPolicy")
 
 
 class Config:

@@ -199,6 +199,8 @@ def _isolation(config: Config, plan: Plan, keyring: str) -> list[Step]:
     steps.append(namespaces.NewSession(keyring))
     if any(n.type == "network" and not n.path for n in config.linux.namespaces):
         steps.append(namespaces.RaiseLoopback())
+    if config.linux.net_devices:
+        steps.append(namespaces.AskForNetDevices())
     return steps
 
 

@@ -14,6 +14,8 @@ def check(config: Config) -> None:
     """Refuse what nobody but root can have, in runc's words. Raises BadConfig."""
     if not any(n.type == "user" for n in config.linux.namespaces):
         raise BadConfig("rootless container requires user namespaces")
+    if config.linux.net_devices:
+        raise BadConfig("network devices are not supported in rootless containers")
     for kind, mappings in (("uid", config.linux.uid_mappings), ("gid", config.linux.gid_mappings)):
         for mount in config.mounts:
             for option in mount.options:

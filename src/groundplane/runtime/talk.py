@@ -34,6 +34,8 @@ At any time inside may say `error CODE TEXT` and end instead; outside reads it w
         │ ── source + a descriptor of it ──────────────────────▶│
         │◀──────────────────────────────────────── tree NUMBER │   a bind mount (of config.json) with mapped owners
         │ ── tree + a detached mount ──────────────────────────▶│
+        │◀──────────────────────────────────────── netdevices  │   of the host's, to become the container's
+        │ ── go ────────────────────────────────────────────────▶│
         │◀──────────────────────────────── listener DESCRIPTOR │   the seccomp filter is in force and has a listener
         │ takes it (pidfd_getfd) and sends it to its agent       │
         │ ── go ────────────────────────────────────────────────▶│

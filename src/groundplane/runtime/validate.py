@@ -55,6 +55,9 @@ def validate(config: Config) -> None:
         raise BadConfig(f"invalid personality domain {linux.personality.domain}")
     if linux.personality and linux.personality.flags:
         raise BadConfig("linux.personality.flags: there are none that a runtime supports")
+    _validate_net_devices(config)
+    if linux.memory_policy:
+        raise BadConfig("linux.memoryPolicy is specified in config, but is not supported by this runtime")
     for path in (*linux.masked_paths, *linux.readonly_paths):
         if not path.startswith("/"):
             raise BadConfig(f"{path}: masked and read-only paths must be absolute")
@@ -81,6 +84,22 @@ def validate_process(process: Process) -> None:
         raise BadConfig("selinux label is specified in config, but selinux is disabled or not supported")
     if process.apparmor_profile and not os.path.isdir("/sys/kernel/security/apparmor"):
         raise BadConfig("apparmor: config provided but apparmor not supported")
+
+
+def _validate_net_devices(config: Config) -> None:
+    """runc's sentences (1.3); a device's name is that of a directory below /sys/class/net."""
+    devices = config.linux.net_devices
+    own = any(n.type == "network" and _is_another(n.path, "net") for n in config.linux.namespaces)
+    if devices and not own:
+        raise BadConfig("unable to move network devices without a private NET namespace")
+    for name in (name for host, device in devices.items() for name in (host, device.name or host)):
+        if name in (".", "..") or not 0 < len(name) < 16 or any(c in "/:%" or c.isspace() for c in name):
+            raise BadConfig(f"invalid network device name {name!r}")
+
+
+def _is_another(path: str, kind: str) -> bool:
+    """Whether a namespace, new or by path, is not our own."""
+    return not (path and os.path.samefile(path, f"/proc/self/ns/{kind}"))
 
 
 def _has_selinux() -> bool:
@@ -124,7 +143,7 @@ def _validate_sysctls(config: Config, kinds: set[str]) -> None:
                 continue
             raise BadConfig(f'sysctl "{key}" is not allowed in the hosts ipc namespace')
         if name.startswith("net."):
-            if network is not None and not (network.path and os.path.samefile(network.path, "/proc/self/ns/net")):
+            if network is not None and _is_another(network.path, "net"):
                 continue
             raise BadConfig(f'sysctl "{key}" not allowed in host network namespace')
         if name == "kernel.domainname" and "uts" in kinds:

@@ -77,6 +77,17 @@ def _namespace(pid: int, mount: Mount) -> int:
     return idmaps.namespace(uids, gids)
 
 
+def move_devices(pid: int, config: Config) -> None:
+    """Network devices of ours become the container's, with their addresses (runtime-spec 1.3, netDevices)."""
+    from groundplane.kernel.netlink.moving import move
+
+    for name, device in config.linux.net_devices.items():
+        try:
+            move(name, f"/proc/{pid}/ns/net", device.name or name)
+        except KernelError as error:
+            raise FavourError(f"error during container init: network device {name}: {words(error)}") from None
+
+
 def hand_over_listener(
     pid: int, pidfd: int, descriptor: int, listener: tuple[str, str], state: Mapping[str, object]
 ) -> None:

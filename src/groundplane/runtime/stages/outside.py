@@ -267,6 +267,11 @@ def _serve(child: Child, order: Order, word: str, text: str) -> None:
         favours.hand_over_listener(child.pid, child.pidfd, int(text), order.listener, order.state)
         child.talk.say("go")
         return
+    if word == "netdevices":
+        assert order.config is not None
+        favours.move_devices(child.pid, order.config)
+        child.talk.say("go")
+        return
     if word == "source":
         fd = favours.open_source(child.pid, text)
     else:
