@@ -42,6 +42,11 @@ def full() -> dict[str, Any]:
     }
     config["hooks"] = {"prestart": [{"path": "/bin/true", "args": ["true"], "env": ["A=b"], "timeout": 3}]}
     config["annotations"] = {"a": "b"}
+    _fill_linux(config)
+    return config
+
+
+def _fill_linux(config: dict[str, Any]) -> None:
     config["linux"] |= {
         "sysctl": {"net.ipv4.ip_forward": "1"},
         "devices": [{"path": "/dev/x", "type": "c", "major": 1, "minor": 2, "fileMode": 438, "uid": 0, "gid": 0}],
@@ -89,7 +94,6 @@ def full() -> dict[str, Any]:
         "hugepageLimits": [{"pageSize": "2MB", "limit": 1}],
         "unified": {"memory.high": "1"},
     }
-    return config
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
