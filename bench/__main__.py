@@ -18,6 +18,7 @@ from pathlib import Path
 
 from bench.api_rows import api_rows
 from bench.engine_rows import engine_rows, runtime_rows
+from bench.etcd_rows import etcd_rows
 from bench.platform_rows import platform_rows
 from bench.rows import Row, table
 from bench.store_rows import store_rows
@@ -35,7 +36,10 @@ def parts(*, quick: bool) -> dict[str, tuple[str, Part]]:
         "machine": ("The machine itself", lambda: _machine(rounds)),
         "store": (
             "The store",
-            lambda: store_rows(rounds=rounds, seconds=0.5 if quick else 2.0, revisions=200_000 if quick else 1_000_000),
+            lambda: [
+                *store_rows(rounds=rounds, seconds=0.5 if quick else 2.0, revisions=200_000 if quick else 1_000_000),
+                *etcd_rows(rounds=rounds, seconds=0.5 if quick else 2.0),
+            ],
         ),
         "engine": ("Containers", lambda: engine_rows(rounds=rounds)),
         "runtime": ("The OCI runtime", lambda: runtime_rows(rounds=rounds)),
