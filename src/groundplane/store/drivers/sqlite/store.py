@@ -323,7 +323,7 @@ class SqliteStore:
         """Write down what is left of each lease, so that a restart does not begin all of them again."""
         if leases := self._leases.all():
             for lease in leases:
-                lease.saved = lease.seconds
+                lease.saved = self._leases.left(lease)
             await self._writer.call(partial(log.save_left, left=[(lease.saved, lease.number) for lease in leases]))
 
     async def _read(self, question: Callable[[sqlite3.Connection], T]) -> T:
