@@ -69,8 +69,8 @@ class Docker:
         while subprocess.run(["docker", "version"], env=self.environ, capture_output=True, check=False).returncode:
             assert time.monotonic() < deadline and self._started.poll() is None, (root / "dockerd.log").read_text()
         with subprocess.Popen(["tar", "-C", busybox_tree(root / "box"), "-c", "."], stdout=subprocess.PIPE) as tar:
-            done = subprocess.run(["docker", "import", "-", "box"], env=self.environ, stdin=tar.stdout, check=False)
-        assert done.returncode == 0
+            words = ["docker", "import", "-", "box"]
+            subprocess.run(words, env=self.environ, stdin=tar.stdout, capture_output=True, check=True)
 
     def stop(self) -> None:
         """The daemons, the shims and all containers, whatever state they are in."""
@@ -103,6 +103,15 @@ class Docker:
 
     def __call__(self, *words: str, code: int = 0, input: str | None = None) -> str:
         return self.words(*words, code=code, input=input).stdout
+
+    def ctr(self, *words: str) -> str:
+        """containerd's own client, in the daemons' mount namespace: it makes pipes below /run."""
+        assert self._started is not None
+        enter = ["nsenter", "--target", str(self._started.pid), "--mount", "--net"]
+        command = [*enter, "ctr", "--address", f"{self.directory}/containerd.sock", *words]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     def until(self, what: str, *words: str) -> None:
         """Ask until the answer contains `what`."""

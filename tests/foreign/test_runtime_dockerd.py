@@ -201,3 +201,15 @@ def test_an_image_is_built(docker: Docker, tmp_path: Path) -> None:
     (tmp_path / "Dockerfile").write_text("\n".join(lines))
     docker("build", "-q", "-t", "made", str(tmp_path))
     assert docker("run", "--rm", "--net", "none", "made") == "made\n/w\n1000\n"
+
+
+def test_containerds_own_client(docker: Docker) -> None:
+    runtime = ["--runc-binary", f"{docker.directory}/ground-runtime", "--cgroup", f"/{docker.parent}/ctr"]
+    assert docker.ctr("run", "--rm", "--rootfs", *runtime, f"{docker.directory}/box", "one", "echo", "hi") == "hi\n"
+    docker.ctr("run", "--detach", "--rootfs", *runtime, f"{docker.directory}/box", "two", "sleep", "1000")
+    assert docker.ctr("task", "exec", "--exec-id", "e", "two", "echo", "in") == "in\n"
+    docker.ctr("task", "pause", "two")
+    assert "PAUSED" in docker.ctr("task", "ls")
+    docker.ctr("task", "resume", "two")
+    docker.ctr("task", "delete", "--force", "two")
+    docker.ctr("container", "delete", "two")
