@@ -241,6 +241,10 @@ def _create(
         outside.await_ready(child, order)
     except BaseException:
         child.end()
+        if child.rooted:
+            from groundplane.runtime import hostroot  # late: few share their mount namespace with the host
+
+            hostroot.detach(_root(str(state["bundle"]), config))
         raise
     return Created(child, warnings + child.warnings)
 
@@ -346,6 +350,7 @@ def exec_process(
         plan = plan_exec(
             document,
             _once.host(),
+            pid=pid,
             descriptors=descriptors,
             flags=flags,
             console=console,
@@ -391,6 +396,15 @@ def delete(config: dict[str, Any], *, bundle: str, id: str, cgroup: str) -> list
         return []
     document = read_config(config)
     return _run_each("poststop", document.hooks.poststop, {**hook_state(id, bundle, document), "status": "stopped"}, 0)
+
+
+def release_root(config: dict[str, Any], bundle: str) -> None:
+    """Take away the root of a container that had no mount namespace (`hostroot.py`); once, after its init has ended."""
+    namespaces = (config.get("linux") or {}).get("namespaces") or ()
+    if not any(namespace["type"] == "mount" for namespace in namespaces):
+        from groundplane.runtime import hostroot
+
+        hostroot.detach(os.path.realpath(os.path.join(bundle, config["root"]["path"])))
 
 
 def run_poststart(config: dict[str, Any], *, bundle: str, id: str, pid: int) -> None:

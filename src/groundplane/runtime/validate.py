@@ -40,8 +40,8 @@ def validate(config: Config) -> None:
     if config.process is not None:  # it may be absent until `start` (config.md, "Process")
         validate_process(config.process)
     kinds = _validate_namespaces(config)
-    if "mount" not in kinds:
-        raise BadConfig("linux.namespaces: a mount namespace is needed to give the container a root of its own")
+    if "mount" not in kinds and (config.linux.masked_paths or config.linux.readonly_paths):
+        raise BadConfig("unable to restrict sys entries without a private MNT namespace")
     if (config.hostname or config.domainname) and "uts" not in kinds:
         what = "hostname" if config.hostname else "domainname"
         raise BadConfig(f"unable to set {what} without a private UTS namespace")

@@ -48,9 +48,10 @@ class Lost(LaunchError):
 class Child:
     """The new process as outside sees it."""
 
-    __slots__ = ("console_fd", "pid", "pidfd", "talk", "warnings")
+    __slots__ = ("console_fd", "pid", "pidfd", "rooted", "talk", "warnings")
 
     def __init__(self, pid: int, pidfd: int, talk: Talk) -> None:
+        self.rooted = False  # its root is mounted among our mounts, see hostroot.py
         self.pid = pid
         self.pidfd = pidfd
         self.talk = talk
@@ -261,6 +262,9 @@ def await_ready(child: Child, order: Order) -> None:
 
 def _serve(child: Child, order: Order, word: str, text: str) -> None:
     """The rarer requests, whose code is loaded only for them."""
+    if word == "rooted":
+        child.rooted = True
+        return
     from groundplane.runtime.stages import favours
 
     if word == "listener":

@@ -90,16 +90,24 @@ class JoinProcess(Step):
 
 
 class EnterRoot(Step):
-    """Stand in the root directory of the mount namespace joined, which is the container's."""
+    """Stand in the container's root directory: the mount namespace's, or, where that is shared, init's own."""
 
-    __slots__ = ()
+    __slots__ = ("pid",)
+
+    def __init__(self, pid: int = 0) -> None:
+        self.pid = pid  # of init, as this mount namespace's proc counts; 0: the mount namespace is the container's
 
     def describe(self) -> str:
         return "entering the container's root"
 
     def apply(self, at: Inside) -> None:
-        os.chdir("/")
-        at.root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            if self.pid:
+                os.chroot(f"/proc/{self.pid}/root")
+            os.chdir("/")
+            at.root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise KernelError.of("chroot", error, "/") from error
 
 
 class BecomeMapped(Step):

@@ -63,6 +63,44 @@ def _make_parent_private(path: str) -> None:
             real = os.path.dirname(real)
 
 
+class ShareRoot(Step):
+    """The root directory as a mount of its own in the caller's mount namespace (`hostroot.py`); outside is told."""
+
+    __slots__ = ("path",)
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def describe(self) -> str:
+        return f"preparing rootfs {self.path}"
+
+    def apply(self, at: Inside) -> None:
+        source = open_outside(at, self.path)
+        tree = m.open_tree(source, "", recursive=True, what=self.path)
+        m.mount_setattr(tree, propagation=m.MS_PRIVATE, recursive=True, what=self.path)
+        m.attach(tree, source, what=self.path)
+        at.talk.say("rooted")
+        os.close(source)
+        at.root = tree
+
+
+class ChangeRoot(Step):
+    """chroot(2) into the prepared root, where the mount namespace is not the container's to swap roots in."""
+
+    __slots__ = ()
+
+    def describe(self) -> str:
+        return "chroot"
+
+    def apply(self, at: Inside) -> None:
+        try:
+            os.fchdir(at.root)
+            os.chroot(".")
+            os.chdir("/")
+        except OSError as error:
+            raise KernelError.of("chroot", error, "rootfs") from error
+
+
 class PivotRoot(Step):
     """Make the prepared root this namespace's root, and let go of the host's."""
 

@@ -177,6 +177,7 @@ def undo(store: Store, id: str, created: launch.Created | None, bundle: Bundle, 
         if created.pidfd >= 0:  # else it has ended by itself: execve(2) failed
             created.abort()
         launch.delete({**bundle.config, "hooks": None}, bundle="", id=id, cgroup=cgroup)
+        launch.release_root(bundle.config, bundle.directory)
     store.remove(id)
     if created is not None:  # else the launch has run them
         launch.delete(bundle.config, bundle=bundle.directory, id=id, cgroup="")

@@ -57,6 +57,7 @@ def clear(store: Store, container: Container) -> list[str]:
     """Remove everything of a container whose init has ended; sentences of failed poststop hooks."""
     id, bundle, cgroup = container.id, container.bundle, container.cgroup
     launch.delete({**container.config, "hooks": None}, bundle=bundle, id=id, cgroup=cgroup)
+    launch.release_root(container.config, bundle)
     store.remove(id)
     # After everything else is gone (runtime.md, Lifecycle, 12 and 13).
     return launch.delete(container.config, bundle=bundle, id=id, cgroup="")

@@ -1,0 +1,106 @@
+"""A container without a mount namespace: what it mounts is the host's to see, and is gone when it is."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.real.bundles import Box, CommandLine
+
+from groundplane.kernel.cgroups import registry
+
+pytestmark = pytest.mark.needs("root", "cgroups", "busybox")
+
+
+@pytest.fixture
+def box() -> Iterator[Box]:
+    directory = Path(tempfile.mkdtemp(prefix="ground-test-", dir="/tmp"))
+    box = Box(directory)
+    box.linux["cgroupsPath"] = f"/{box.cgroup}"
+    box.without_namespace("mount")
+    box.linux["maskedPaths"] = box.linux["readonlyPaths"] = []
+    box.process["args"] = ["sleep", "60"]
+    box.save()
+    try:
+        yield box
+        assert box.leftovers() == []
+    finally:
+        for _ in range(mounts(box)):
+            subprocess.run(["umount", "-l", str(box.root)], check=False, capture_output=True)
+        groups = registry.detect()
+        groups.kill(box.cgroup)
+        groups.remove(box.cgroup)
+        groups.remove(box.cgroup.partition("/")[0])
+        shutil.rmtree(directory)
+
+
+@pytest.fixture
+def ground(box: Box) -> Iterator[CommandLine]:
+    command = CommandLine(box.directory / "state")
+    yield command
+    for id in command("list", "-q").stdout.split():
+        command("delete", "--force", id)
+
+
+def mounts(box: Box) -> int:
+    """How many mounts lie at or below the root."""
+    points = [line.split(" ")[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    return sum(f"{point}/".startswith(f"{box.root}/") for point in points)
+
+
+def test_it_inherits_the_callers_mount_namespace(box: Box, ground: CommandLine) -> None:
+    """config-linux.md, "Namespaces": a type that is not listed MUST be inherited."""
+    assert ground("run", "--detach", "c", cwd=box.directory).returncode == 0
+    pid = json.loads(ground("state", "c").stdout)["pid"]
+    assert os.readlink(f"/proc/{pid}/ns/mnt") == os.readlink("/proc/self/ns/mnt")
+    assert mounts(box) > 4
+    assert ground("exec", "c", "ls", "/").stdout.split() == ["bin", "dev", "proc", "sys"]
+    assert ground("exec", "c", "touch", "/x").returncode == 1, "the root is read-only"
+    assert ground("delete", "--force", "c").returncode == 0
+    assert mounts(box) == 0
+
+
+def test_what_the_caller_had_mounted_there_stays(box: Box, ground: CommandLine) -> None:
+    subprocess.run(["mount", "--bind", str(box.root), str(box.root)], check=True)
+    try:
+        assert ground("run", "--detach", "c", cwd=box.directory).returncode == 0
+        assert mounts(box) > 4
+        assert ground("delete", "--force", "c").returncode == 0
+        assert mounts(box) == 1
+    finally:
+        subprocess.run(["umount", str(box.root)], check=True)
+
+
+def test_a_run_to_its_end(box: Box, ground: CommandLine) -> None:
+    box.process["args"] = ["sh", "-c", "echo here; exit 4"]
+    box.save()
+    done = ground("run", "c", cwd=box.directory)
+    assert (done.returncode, done.stdout) == (4, "here\n")
+    assert mounts(box) == 0
+
+
+@pytest.mark.parametrize("trouble", ["program", "mount", "hook"])
+def test_a_failed_creation_leaves_no_mount(box: Box, ground: CommandLine, trouble: str) -> None:
+    if trouble == "program":
+        box.process["args"] = ["nosuch"]
+    elif trouble == "mount":
+        box.mount("/x", "nofs", "nofs")
+    else:
+        box.config["hooks"] = {"createRuntime": [{"path": "/bin/false"}]}
+    box.save()
+    assert ground("run", "c", cwd=box.directory).returncode == 1
+    assert mounts(box) == 0
+
+
+def test_paths_cannot_be_hidden_from_it(box: Box, ground: CommandLine) -> None:
+    box.linux["maskedPaths"] = ["/proc/kcore"]
+    box.save()
+    done = ground("create", "c", cwd=box.directory)
+    assert done.returncode == 1
+    assert "unable to restrict sys entries without a private MNT namespace" in done.stderr
