@@ -75,7 +75,17 @@ def example(*, rootless: bool = False, cgroup_namespace: bool = True) -> dict[st
         linux["uidMappings"] = [{"containerID": 0, "hostID": os.getuid(), "size": 1}]
         linux["gidMappings"] = [{"containerID": 0, "hostID": os.getgid(), "size": 1}]
         del linux["resources"]
+        document["mounts"] = [_as_anybody(mount) for mount in document["mounts"]]
     return document
+
+
+def _as_anybody(mount: dict[str, Any]) -> dict[str, Any]:
+    """The mount for who has one id only, and no network namespace of its own, without which sysfs is not mounted."""
+    if mount["type"] == "sysfs":
+        return {**mount, "type": "none", "source": "/sys", "options": ["rbind", *mount["options"]]}
+    if "options" in mount:
+        return {**mount, "options": [o for o in mount["options"] if not o.startswith(("uid=", "gid="))]}
+    return mount
 
 
 def _mounts() -> list[dict[str, Any]]:
