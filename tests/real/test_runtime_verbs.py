@@ -416,6 +416,22 @@ def test_without_a_pid_namespace_sigkill_ends_everything(box: Box, ground: Comma
     assert ground("kill", "c", "KILL").returncode == 0
     while groups.processes(box.cgroup):
         pass
+    assert sentence(ground("kill", "c", "KILL")) == 'error msg="container not running"'
+
+
+def test_without_a_pid_namespace_what_outlives_init_can_be_killed(box: Box, ground: CommandLine) -> None:
+    box.without_namespace("pid")
+    box.process["args"] = ["sh", "-c", "sleep 1000 & true"]
+    box.save()
+    assert ground("run", "-d", "c", cwd=box.directory).returncode == 0
+    wait_until_stopped(ground, "c")
+    groups = registry.detect()
+    assert len(groups.processes(box.cgroup)) == 1
+    assert sentence(ground("kill", "c", "TERM")) == 'error msg="container not running"'
+    assert ground("kill", "c", "KILL").returncode == 0
+    while groups.processes(box.cgroup):
+        pass
+    assert ground("delete", "c").returncode == 0
 
 
 def test_exec_into_groups_below(box: Box, ground: CommandLine) -> None:
@@ -595,3 +611,23 @@ def test_version_two_counts_and_freezes_too(box: Box) -> None:
         groups.remove(box.cgroup)
         assert watch.wait(5) is None
         watch.close()
+
+
+@pytest.mark.needs("pure-v2")
+def test_the_containers_user_owns_its_group(box: Box, ground: CommandLine) -> None:
+    """config-linux.md, "Cgroup ownership": it can make groups below, and not lift what we have set."""
+    box.linux["resources"] |= {"pids": {"limit": 50}}
+    box.linux["namespaces"] += (
+        [] if any(n["type"] == "cgroup" for n in box.linux["namespaces"]) else [{"type": "cgroup"}]
+    )
+    for mount in box.config["mounts"]:
+        if mount["destination"] == "/sys/fs/cgroup":
+            mount["options"] = ["nosuid", "noexec", "nodev"]
+    box.process["user"] = {"uid": 1000, "gid": 1000}
+    script = "mkdir /sys/fs/cgroup/mine && echo 0 > /sys/fs/cgroup/mine/cgroup.procs && cat /proc/self/cgroup; "
+    box.process["args"] = ["sh", "-c", script + "echo max > /sys/fs/cgroup/pids.max"]
+    box.save()
+    done = ground("run", "c", cwd=box.directory)
+    assert done.stdout == "0::/mine\n"
+    assert "Permission denied" in done.stderr
+    assert done.returncode == 1

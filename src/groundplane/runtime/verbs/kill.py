@@ -24,11 +24,14 @@ def kill(given: Parsed, globals: Globals) -> int:
     if given.switch("all"):
         _kill_all(container, number)
         return 0
-    if container.status() in ("creating", "stopped"):
+    # Without a PID namespace of its own the kernel ends only init, and the others would go on as nobody's (runc ≥ 1.2).
+    everything = number == signal.SIGKILL and container.cgroup and not _has_own_pids(container)
+    if container.status() not in ("creating", "stopped"):
+        send(container, number)
+    elif not everything or not groups_for(container, "kill").processes(container.cgroup):
         raise GroundError("container not running")
-    send(container, number)
-    if number == signal.SIGKILL and not _has_own_pids(container):
-        _kill_all(container, number)  # its other processes would outlive init, as nobody's (runc ≥ 1.2)
+    if everything:
+        _kill_all(container, number)
     return 0
 
 
