@@ -153,7 +153,10 @@ async def truth(url: str) -> list[Event]:
 
 
 def judge(storm: Storm, history: Sequence[Event]) -> None:
-    """Raises AssertionError with the first thing that is wrong."""
+    """Raises AssertionError with the first thing that is wrong; says how much there was (`pytest -s`)."""
+    seen = sum(map(len, storm.seen))
+    tried, answered = len(storm.attempts), storm.answered
+    print(f"{tried} writes, {answered} answered, {storm.unavailable} unavailable, {seen} events seen")
     at = {e.revision: e for e in history}
     assert list(at) == sorted(at) and len(at) == len(history)
     done: dict[tuple[str, bytes], list[int]] = {}

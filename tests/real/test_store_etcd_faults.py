@@ -71,7 +71,7 @@ def test_members_are_paused(state_root: Path) -> None:
     """A paused member takes connections and questions, and carries them out when it wakes."""
 
     async def faults(storm: Storm) -> None:
-        for number in range(3 * ROUNDS):
+        for number in range(2 * ROUNDS):
             await storm.progress()
             member = server.members[number % 3]
             member.pause()

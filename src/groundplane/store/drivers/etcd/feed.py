@@ -28,7 +28,7 @@ from groundplane.store.drivers.etcd.messages import Keys, Message
 from groundplane.store.view import Recent, View
 
 RANGE, TXN, WATCH = "/v3/kv/range", "/v3/kv/txn", "/v3/watch"
-_PAGE = 2000  # keys of one answer while loading
+PAGE = 500  # keys of one answer: each may be as large as etcd takes
 _SILENCE = 1.0  # seconds without a word while a revision must come, until another member is asked
 _GAP = 0.05  # seconds a revision may take to come before it is taken for one that concerns other keys
 _LOOK = 2.0  # seconds between looks of an idle server
@@ -48,6 +48,7 @@ class Feed:
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []  # a heap: revision, order, who
         self._order = itertools.count()
         self._heard = 0.0
+        self._deaf = False
         self._stream: asyncio.Task[None] | None = None
         self._asking: asyncio.Task[int] | None = None
         self._next: asyncio.Task[int] | None = None
@@ -148,7 +149,13 @@ class Feed:
         try:
             await self.sync()
         except StoreError as error:
-            _log.debug("etcd was not heard", error=str(error))
+            if not self._deaf:
+                _log.warning("etcd is not heard", why=str(error))
+            self._deaf = True
+        else:
+            if self._deaf:
+                _log.info("etcd is heard again", revision=self.view.revision)
+            self._deaf = False
 
     async def _follow(self) -> None:
         """Watch for ever."""
@@ -230,7 +237,7 @@ class Feed:
         entries: list[Entry] = []
         bounds, revision = self._keys.range(), 0
         while True:
-            question: dict[str, Any] = {**bounds, "limit": str(_PAGE), "revision": str(revision)}
+            question: dict[str, Any] = {**bounds, "limit": str(PAGE), "revision": str(revision)}
             try:
                 answer = await self._gateway.call(RANGE, question, repeat=True)
             except Refused as refused:

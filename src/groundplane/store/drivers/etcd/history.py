@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from groundplane.base.log import Log
 from groundplane.store.contract import Compacted, Entry, Event, FutureRevision, Page, StoreUnavailable
 from groundplane.store.drivers.etcd import messages
-from groundplane.store.drivers.etcd.feed import RANGE, TXN, WATCH, Feed, held
+from groundplane.store.drivers.etcd.feed import PAGE, RANGE, TXN, WATCH, Feed, held
 from groundplane.store.drivers.etcd.gateway import Gateway, Lost, Refused
 from groundplane.store.drivers.etcd.messages import Keys, Message
 from groundplane.store.fanout import QueueWatch
@@ -46,9 +46,14 @@ class History:
 
     async def page(self, prefix: str, start: str, limit: int, revision: int) -> Page:
         """Raises Compacted."""
-        answer = await self._range({**self._keys.range(prefix, start), "limit": str(limit)}, revision)
-        entries = [self._keys.entry(kv) for kv in answer.get("kvs", ())]
-        remaining = int(answer.get("count", 0)) - len(entries)
+        entries, remaining = list[Entry](), 1
+        while remaining and not (limit and len(entries) == limit):
+            size = min(PAGE, limit - len(entries)) if limit else PAGE
+            answer = await self._range({**self._keys.range(prefix, start), "limit": str(size)}, revision)
+            found = [self._keys.entry(kv) for kv in answer.get("kvs", ())]
+            remaining = int(answer.get("count", 0)) - len(found)
+            entries += found
+            start = entries[-1].key + "\0" if entries else start
         return Page(entries, revision, remaining > 0, remaining)
 
     async def _range(self, question: Message, revision: int) -> Message:

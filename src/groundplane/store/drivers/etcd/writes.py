@@ -23,6 +23,7 @@ write that finds no fence is refused by etcd and sent again under a new one.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 
 from groundplane.base.log import Log
@@ -35,6 +36,7 @@ from groundplane.store.drivers.etcd.messages import Keys, Message
 GRANT, RENEW, REVOKE = "/v3/lease/grant", "/v3/lease/keepalive", "/v3/lease/revoke"
 _log = Log("store.etcd")
 _FENCE_SECONDS = 3600
+_FAREWELL = 1.0  # seconds for giving the fence back
 _NO_LEASE = "lease not found"
 _TOO_LARGE = ("too large", "larger than max")
 
@@ -169,7 +171,6 @@ class Writer:
     async def drop_fence(self) -> None:
         """At the end: whatever of ours is still on its way does not happen."""
         if self._lease:
-            try:
-                await self._gateway.call(REVOKE, {"ID": str(self._lease)}, repeat=False)
-            except (Refused, Lost, StoreError):
-                pass  # it ends by itself
+            with contextlib.suppress(Refused, Lost, StoreError, TimeoutError):  # it ends by itself too
+                async with asyncio.timeout(_FAREWELL):
+                    await self._gateway.call(REVOKE, {"ID": str(self._lease)}, repeat=False)
