@@ -28,6 +28,8 @@ from groundplane.daemon.routes import platform_routes
 from groundplane.dockerapi.app import ROUTES
 from groundplane.dockerapi.refused import REFUSED
 from groundplane.kinds.resources import Resource, resources
+from groundplane.runtime import help
+from groundplane.runtime.commands import VERBS
 
 PAGES = Path(__file__).resolve().parents[1] / "docs" / "reference"
 _HEAD = "<!-- Made by tools/generate_reference.py; do not edit. -->\n\n"
@@ -112,6 +114,13 @@ refused in one sentence.
 | group and version | resource | kind | scope | verbs | subresources | who acts on it |
 |---|---|---|---|---|---|---|
 """
+_RUNTIME = """\
+# `ground-runtime`
+
+An OCI runtime with runc's command line; how it works is in [the design](../design/runtime.md), how it is held to runc
+in [conformance](../quality/conformance.md). Exit codes: 0; the program's own for `run` and `exec` in the foreground,
+128 and the signal's number where it was killed; 1 for an error, 255 for one of `exec`; 3 for an unknown verb. An error
+is one line of the log, on standard error or where `--log` says, as text or as JSON."""
 _DOCKER = """\
 # The Docker Engine API
 
@@ -137,7 +146,13 @@ def main(arguments: list[str]) -> int:
 
 def pages() -> dict[str, str]:
     """Every generated page by its name below docs/reference."""
-    return {"cli.md": cli(), "settings.md": setting_page(), "kinds.md": kinds(), "docker-api.md": docker_api()}
+    return {
+        "cli.md": cli(),
+        "settings.md": setting_page(),
+        "kinds.md": kinds(),
+        "docker-api.md": docker_api(),
+        "runtime.md": runtime(),
+    }
 
 
 def cli() -> str:
@@ -231,6 +246,13 @@ def docker_api() -> str:
         "|---|---|---|",
         *(f"| {method} | `{_path(path)}` | {sentence} |" for method, path, sentence in REFUSED),
     ]
+    return _HEAD + "\n".join(lines) + "\n"
+
+
+def runtime() -> str:
+    lines = [*_RUNTIME.splitlines(), "", "```", help.of_all().rstrip(), "```"]
+    for name in VERBS:
+        lines += ["", f"## {name}", "", "```", help.of_verb(name).rstrip(), "```"]
     return _HEAD + "\n".join(lines) + "\n"
 
 

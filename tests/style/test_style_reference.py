@@ -22,7 +22,7 @@ def tool() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", ["cli.md", "settings.md", "kinds.md", "docker-api.md"])
+@pytest.mark.parametrize("name", ["cli.md", "settings.md", "kinds.md", "docker-api.md", "runtime.md"])
 def test_the_reference_is_what_the_code_says(tool: ModuleType, name: str) -> None:
     assert (ROOT / "docs" / "reference" / name).read_text() == tool.pages()[name], "run tools/generate_reference.py"
 
