@@ -32,6 +32,7 @@ from groundplane.store.registry import open_store
 
 _log = Log("daemon.controlplane")
 _MANAGER, _SCHEDULER = "kube-controller-manager", "kube-scheduler"
+_FAREWELL = 3.0  # seconds for giving leases back
 DNS_INDEX = 10  # the cluster DNS is the tenth address of the service range, as kubeadm's convention
 
 
@@ -44,7 +45,10 @@ class ControlPlane:
         self._store: Store | None = None
         self.server: ApiServer | None = None
         self._loops: Loops | None = None
-        self._leading = Tasks("daemon.controlplane")
+        self._tasks = Tasks("daemon.controlplane")
+        self._candidates: dict[str, asyncio.Task[None]] = {}
+        self._leading: set[str] = set()
+        self._ending = asyncio.Event()
         self._clients: Clients | None = None
 
     async def start(self, dialer: NodeDialer | None = None) -> Clients:
@@ -60,8 +64,7 @@ class ControlPlane:
             clients = self._clients = identities.local(self.server)
             await ensure_dns_service(clients(identities.ADMIN, "groundd"), self._settings)
             if self._store.shared:
-                for name in (_MANAGER, _SCHEDULER):
-                    self._leading.start(name, self._lead(name, clients))
+                self._candidates = {n: self._tasks.start(n, self._lead(n, clients)) for n in (_MANAGER, _SCHEDULER)}
             else:
                 self._loops = Loops(clients, self._clock, facts(self._settings), scheduler=True, controllers=True)
                 self._loops.start()
@@ -79,12 +82,14 @@ class ControlPlane:
         async def lead() -> None:
             loops = Loops(clients, self._clock, cluster, scheduler=scheduler, controllers=not scheduler)
             loops.start()
+            self._leading.add(name)
             try:
-                await asyncio.Event().wait()  # until cancelled
+                await self._ending.wait()
             finally:
+                self._leading.discard(name)
                 await loops.stop()
 
-        while True:
+        while not self._ending.is_set():
             await Leader(clients(identities.ADMIN, name), self._clock, LeaseWords(name, identity)).run(lead)
 
     @property
@@ -99,7 +104,10 @@ class ControlPlane:
         return self._clients
 
     async def stop(self) -> None:
-        await self._leading.stop()
+        self._ending.set()
+        if leaders := [self._candidates[name] for name in self._leading]:
+            await asyncio.wait(leaders, timeout=_FAREWELL)  # so that another host need not wait for the lease's end
+        await self._tasks.stop()
         if self._loops is not None:
             await self._loops.stop()
         if self.server is not None:
