@@ -48,6 +48,10 @@ class Hybrid(V1):
         return super().exists(path) or self._unified.exists(path)
 
     def set(self, path: str, limits: Limits) -> list[str]:
+        for file in limits.unified or ():
+            if file.partition(".")[0] in self._by_controller:
+                hint = f"invalid configuration: cannot use unified on cgroup v1 ({file})"
+                raise KernelError("cgroup", errno.EINVAL, file, hint)
         elsewhere = {c for c in self._unified.controllers() if c not in self._by_controller}
         rest = limits.only(elsewhere)
         rest.unified = limits.unified

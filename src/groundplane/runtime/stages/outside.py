@@ -16,7 +16,7 @@ from groundplane.runtime.program import exec_error
 from groundplane.runtime.stages import inside
 from groundplane.runtime.steps.namespaces import FLAGS, PROC_NAMES
 from groundplane.runtime.talk import Gone, Talk, pair
-from groundplane.runtime.wording import words
+from groundplane.runtime.wording import cgroup_words, words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -197,7 +197,10 @@ def attach(
 ) -> None:
     """Put it into its cgroups, while it is busy with its mounts, and say so. `below`, `beside`: as `Groups.attach`."""
     if cgroup:
-        groups.attach(cgroup, child.pid, below=below, beside=beside)
+        try:
+            groups.attach(cgroup, child.pid, below=below, beside=beside)
+        except KernelError as error:
+            raise LaunchError(f"error adding pid {child.pid} to cgroups: {cgroup_words(error)}") from error
     child.talk.say("attached")
 
 
