@@ -145,6 +145,13 @@ def test_mounts_are_made_in_their_order(box: Box) -> None:
     assert box.run(script="ls /a | wc -l; grep -c ' /a' /proc/self/mountinfo").lines == ["0", "3"]
 
 
+def test_a_place_may_be_named_as_the_host_sees_it(box: Box) -> None:
+    """Podman and older engines do; runc takes the root's own path away."""
+    box.mount(f"{box.root}/a", "tmpfs", "tmpfs", "size=4k")
+    assert box.run("grep", "-c", " /a ", "/proc/self/mountinfo").out == "1\n"
+    assert not (box.root / "tmp").exists()
+
+
 # Propagation.
 
 

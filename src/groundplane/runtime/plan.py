@@ -110,7 +110,7 @@ def plan_container(
     plan.steps += _isolation(config, plan, f"_ses.{id}" if keyring else "")
     shared = not any(n.type == "mount" for n in config.linux.namespaces)
     plan.steps.append(rootfs.ShareRoot(root) if shared else rootfs.PrepareRoot(root, config.linux.rootfs_propagation))
-    plan.steps += _mounts(config, plan, bundle, views)
+    plan.steps += _mounts(config, plan, bundle, root, views)
     if _sets_up_dev(config):
         plan.steps += [_devices(config), devices.LinkDevices()]
     hooks = config.hooks
@@ -214,12 +214,12 @@ def _before_user(kind: str, plan: Plan) -> bool:
     return bool(plan.clone_flags & CLONE_NEWUSER) and kind not in ("user", "mount")
 
 
-def _mounts(config: Config, plan: Plan, bundle: str, views: Sequence[View]) -> list[Step]:
+def _mounts(config: Config, plan: Plan, bundle: str, root: str, views: Sequence[View]) -> list[Step]:
     cgroup_namespace = any(n.type == "cgroup" and not n.path for n in config.linux.namespaces)
     steps: list[Step] = []
     for index, mount in enumerate(config.mounts):
         parsed = options.parse(mount.options)
-        destination = mount.destination if mount.destination.startswith("/") else f"/{mount.destination}"
+        destination = _destination(mount.destination, root)
         if parsed.remount:
             steps.append(mounts.Remount(destination, parsed))
         elif mount.type == "bind" or parsed.bind:
@@ -236,6 +236,12 @@ def _mounts(config: Config, plan: Plan, bundle: str, views: Sequence[View]) -> l
     if cgroup_namespace and not any(isinstance(s, mounts.MountCgroups) for s in steps):
         steps.append(mounts.NewCgroupNamespace())
     return steps
+
+
+def _destination(path: str, root: str) -> str:
+    """A mount's place in the container; one that begins with the root's own path on the host is without it (runc)."""
+    path = path if path.startswith("/") else f"/{path}"
+    return path[len(root) :] if path.startswith(f"{root}/") else path
 
 
 def mapped_mount(mount: Mount, parsed: options.Options) -> bool:
