@@ -631,3 +631,33 @@ def test_the_containers_user_owns_its_group(box: Box, ground: CommandLine) -> No
     assert done.stdout == "0::/mine\n"
     assert "Permission denied" in done.stderr
     assert done.returncode == 1
+
+
+READ_ONLY = """\
+for place in $(grep -o ' /sys/fs/cgroup[^ ]*' /proc/self/mountinfo); do mount -o remount,bind,ro $place || :; done
+exec "$@"
+"""
+
+
+def test_cgroups_that_may_not_be_made_are_done_without_where_nothing_needs_them(box: Box) -> None:
+    """`--rootless`: the container stays in our group, unless a limit or a path is asked for."""
+    del box.linux["cgroupsPath"]
+    box.process["args"] = ["cat", "/proc/self/cgroup"]
+    box.without_namespace("cgroup")
+    words = ["unshare", "--mount", "sh", "-c", READ_ONLY, "-", *COMMAND, "--root", str(box.directory / "state")]
+
+    def run(*more: str) -> subprocess.CompletedProcess[str]:
+        box.save()
+        command = [*words, *more, "run", "c"]
+        return subprocess.run(command, cwd=box.directory, capture_output=True, text=True, check=False)
+
+    assert run("--rootless", "true").stdout == Path("/proc/self/cgroup").read_text()
+    refused = run("--rootless", "false")
+    assert refused.returncode == 1
+    assert "unable to apply cgroup configuration: mkdir /sys/fs/cgroup" in refused.stderr
+    box.linux["resources"] = {"pids": {"limit": 5}}
+    assert "cannot set pids limit: container could not join or create cgroup" in run("--rootless", "true").stderr
+    box.linux["resources"] = {}
+    box.linux["cgroupsPath"] = f"/{box.cgroup}"
+    assert run("--rootless", "true").returncode == 1
+    assert os.listdir(box.directory / "state") == []
