@@ -35,9 +35,10 @@ def run_line(words: Sequence[str]) -> int:
     """Run one command. Its status: 0, 1 for an error, 255 for one of `exec`, 3 for an unknown verb, or a child's."""
     if "exec" in words:  # as an option's value it costs a second start and nothing else
         from groundplane.base.errors import GroundError
-        from groundplane.runtime import protect
 
         try:
+            from groundplane.runtime import protect  # refused on machines whose system calls we do not know
+
             protect.ensure("groundplane.runtime.main", list(words))
         except GroundError as error:
             from groundplane.runtime import commands
