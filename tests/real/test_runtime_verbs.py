@@ -333,13 +333,14 @@ def test_an_update_from_standard_input(box: Box, ground: CommandLine) -> None:
         assert granted(pid)["pids"] == "44"
 
 
-def test_an_impossible_update_changes_nothing(box: Box, ground: CommandLine) -> None:
-    box.linux["resources"] |= {"cpu": {"quota": 50000}, "pids": {"limit": 50}}
+@pytest.mark.parametrize("resources", [{}, {"cpu": {"quota": 50000, "shares": 300}, "pids": {"limit": 50}}])
+def test_an_impossible_update_changes_nothing(box: Box, ground: CommandLine, resources: dict[str, Any]) -> None:
+    box.linux["resources"] |= resources
     box.save()
     ground("run", "-d", "c", cwd=box.directory)
     pid = json.loads(ground("state", "c").stdout)["pid"]
     before, state = granted(pid), (ground.root / "c/state.json").read_text()
-    done = ground("update", "--cpu-quota", "20000", "--pids-limit", "9", "--cpuset-cpus", "999", "c")
+    done = ground("update", "--cpu-quota", "20000", "--cpu-share", "9", "--cpuset-cpus", "999", "c")
     assert done.returncode == 1
     assert 'failed to write \\"999\\": write /sys/fs/cgroup' in done.stderr
     assert granted(pid) == before

@@ -81,13 +81,30 @@ def _grant(
     if not problem:
         return
     try:
-        groups.set(container.cgroup, _limits(before, before))
+        former = _former(before, wanted, groups.layout)
+        groups.set(container.cgroup, _limits(former, former))
     except GroundError as error:
         globals.log.warning(
             f"Setting back cgroup configs failed due to error: {cgroup_words(error)}, "
             "your state.json and actual configs might be inconsistent."
         )
     raise GroundError(problem)
+
+
+def _former(before: dict[str, Any], wanted: dict[str, Any], layout: str) -> dict[str, Any]:
+    """What held before `wanted`: as remembered, and the kernel's defaults for what nobody had set."""
+    shares = 2600 if layout == "v2" else 1024  # which becomes v2's 100
+    defaults: dict[str, dict[str, int]] = {
+        "cpu": {"quota": -1, "period": 100_000, "burst": 0, "idle": 0, "shares": shares},
+        "memory": {"limit": -1, "swap": -1, "reservation": -1},
+        "pids": {"limit": -1},
+    }
+    former = dict(before)
+    for part, values in defaults.items():
+        asked = wanted.get(part) or {}
+        remembered = {name: one for name, one in (before.get(part) or {}).items() if one is not None}
+        former[part] = {**{name: one for name, one in values.items() if asked.get(name) is not None}, **remembered}
+    return former
 
 
 def _limits(all: dict[str, Any], wanted: dict[str, Any]) -> Limits:
