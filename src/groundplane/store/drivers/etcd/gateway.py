@@ -13,6 +13,8 @@ that is `lost` as well (etcd v3rpc/rpctypes/error.go; grpc codes in parentheses 
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
@@ -223,6 +225,10 @@ def _password(path: str) -> str:
 
 
 def _words(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, aiohttp.ClientConnectorError) and error.errno is not None and error.errno in errno.errorcode:
+        return os.strerror(error.errno)  # aiohttp's own words repeat the address and say little else
     return str(error) or type(error).__name__
 
 
