@@ -109,6 +109,28 @@ def test_a_profile_without_faccessat2_hides_no_program(box: Box, ground: Command
     assert run(box, ground, "echo", "found") == "found\n"
 
 
+@pytest.mark.parametrize("user", [0, 1000])
+def test_a_profile_is_about_the_program_and_not_about_its_making(box: Box, ground: CommandLine, user: int) -> None:
+    box.process.update(noNewPrivileges=False, user={"uid": user, "gid": user, "additionalGids": [7]}, cwd="/bin")
+    box.process["capabilities"] = {"bounding": ["CAP_KILL"], "inheritable": ["CAP_KILL"]}
+    names = ["getcwd", "chdir", "setresuid", "setresgid", "setgroups", "umask", "fchown", "faccessat2", "stat"]
+    refused = {"names": names, "action": "SCMP_ACT_ERRNO"}
+    box.linux["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [refused]}
+    told = run(box, ground, "grep", "-E", "^(Uid|Groups|Cap|Seccomp:)", "/proc/self/status").split("\n")
+    none, kill = f"{0:016x}", f"{1 << 5:016x}"
+    got = none if user else kill  # execve(2) gives root what its bounding set allows
+    assert told[:2] == [f"Uid:\t{user}\t{user}\t{user}\t{user}", "Groups:\t7 "]
+    assert told[2:] == [
+        f"CapInh:\t{kill}",
+        f"CapPrm:\t{got}",
+        f"CapEff:\t{got}",
+        f"CapBnd:\t{kill}",
+        f"CapAmb:\t{none}",
+        "Seccomp:\t2",
+        "",
+    ]
+
+
 def test_debug_says_where_it_is(box: Box, ground: CommandLine) -> None:
     box.process["args"] = ["true"]
     box.save()

@@ -41,16 +41,15 @@ def test_the_usual_order() -> None:
     assert names[:3] == ["NewSession", "RaiseLoopback", "PrepareRoot"]
     assert names.index("MountFilesystem") < names.index("MakeDevices") < names.index("PivotRoot")
     assert names.index("PivotRoot") < names.index("FinishRoot") < names.index("MaskPaths") < names.index("BecomeUser")
-    assert names[-1] == "BecomeUser"
+    assert names[-2:] == ["BecomeUser", "SetCapabilities"]
     assert all(step.describe() for step in plan(example()).steps)
 
 
-def test_the_filter_comes_last_with_no_new_privileges_and_before_the_user_without() -> None:
+def test_the_filter_comes_last_with_no_new_privileges_and_before_the_capabilities_go_without() -> None:
     config = example()
-    assert order(plan(config, seccomp=(b"", 0)))[-2:] == ["BecomeUser", "InstallSeccomp"]
+    assert order(plan(config, seccomp=(b"", 0)))[-3:] == ["BecomeUser", "SetCapabilities", "InstallSeccomp"]
     config["process"]["noNewPrivileges"] = False
-    names = order(plan(config, seccomp=(b"", 0)))
-    assert names.index("InstallSeccomp") < names.index("BecomeUser") == len(names) - 1
+    assert order(plan(config, seccomp=(b"", 0)))[-3:] == ["BecomeUser", "InstallSeccomp", "SetCapabilities"]
 
 
 def test_hooks_have_their_places() -> None:
@@ -174,7 +173,7 @@ def test_capabilities_are_those_we_can_give() -> None:
     document = read_config(config)
     host = Host(permitted=1 << 5, last_capability=40)  # CAP_KILL alone
     made = plan_container(document, host, id="c", bundle="/b", root="/r", views=(), console=False)
-    sets = made.steps[-1].capabilities  # type: ignore[attr-defined]
+    sets = made.steps[-1].sets  # type: ignore[attr-defined]
     assert sets.permitted == 1 << 5
     assert sets.ambient == 0, "it is not inheritable"
     assert made.warnings == [

@@ -39,8 +39,8 @@ def steps(
 ) -> list[Step]:
     """What the process is, in the order that rights allow. `mapped`: it is in a user namespace of its own.
 
-    With no_new_privs the filter can come after the capabilities have gone and covers the fewest calls of ours; without,
-    installing it needs CAP_SYS_ADMIN, so it comes first, and the profile must allow what follows (as with runc).
+    The later the filter comes, the fewer calls of ours it judges: with no_new_privs it is last of all; without,
+    installing it needs CAP_SYS_ADMIN, so capset(2) and prctl(2) follow it, which the profile must allow.
     """
     found: list[Step] = []
     if process.scheduler or process.io_priority:
@@ -51,11 +51,11 @@ def steps(
         found.append(identity.SetSecurityLabel("exec", process.selinux_label))
     if process.no_new_privileges:
         found.append(identity.SetNoNewPrivileges())
-    elif seccomp:
-        found.append(identity.InstallSeccomp(*seccomp))
     if process.rlimits or process.oom_score_adj is not None:
         found.append(identity.AskForLimits())
     user = process.user
+    capabilities = _capabilities(process, host, warnings, mapped=mapped)
+    early = bool(seccomp) and not process.no_new_privileges
     found.append(
         identity.BecomeUser(
             user.uid,
@@ -63,12 +63,14 @@ def steps(
             user.additional_gids,
             user.umask,
             process.cwd,
-            _capabilities(process, host, warnings, mapped=mapped),
+            capabilities,
             host.last_capability,
+            filtered=early,
         )
     )
-    if process.no_new_privileges and seccomp:
-        found.append(identity.InstallSeccomp(*seccomp))
+    found.append(identity.SetCapabilities(capabilities, host.last_capability))
+    if seccomp:
+        found.insert(-1 if early else len(found), identity.InstallSeccomp(*seccomp))
     return found
 
 

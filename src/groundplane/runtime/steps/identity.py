@@ -46,13 +46,14 @@ class AskForLimits(Step):
 
 
 class BecomeUser(Step):
-    """Change to the process's user, groups, directory and capabilities, in the only order that works.
+    """Change to the process's user, groups and directory, in the only order that works.
 
     Bounding set first, while CAP_SETPCAP is there; then groups and ids, keeping the permitted set over the change;
-    then the directory (as root where that may enter it, else as the user); then the sets (capabilities(7)).
+    then the directory (as root where that may enter it, else as the user). `SetCapabilities` follows (capabilities(7)).
+    `filtered`: a seccomp filter is installed in between, which needs CAP_SYS_ADMIN, whoever the user is.
     """
 
-    __slots__ = ("capabilities", "cwd", "gid", "groups", "last", "uid", "umask")
+    __slots__ = ("capabilities", "cwd", "filtered", "gid", "groups", "last", "uid", "umask")
 
     def __init__(
         self,
@@ -63,6 +64,8 @@ class BecomeUser(Step):
         cwd: str,
         capabilities: CapabilitySets,
         last: int,
+        *,
+        filtered: bool,
     ) -> None:
         self.uid = uid
         self.gid = gid
@@ -71,6 +74,7 @@ class BecomeUser(Step):
         self.cwd = cwd
         self.capabilities = capabilities
         self.last = last  # the kernel's highest capability
+        self.filtered = filtered
 
     def describe(self) -> str:
         return f"changing to user {self.uid}, group {self.gid}"
@@ -94,8 +98,9 @@ class BecomeUser(Step):
             enter_directory(self.cwd)
         os.umask(self.umask)
         p.set_keep_caps(0)
-        caps.capset(sets.effective, sets.permitted, sets.inheritable)
-        caps.set_ambient(sets.ambient, self.last)
+        if self.filtered:
+            kept = sets.permitted | sets.inheritable | caps.mask(["CAP_SYS_ADMIN"])
+            caps.capset(kept, kept, 0)
 
     def _set_groups(self) -> None:
         try:
@@ -116,6 +121,24 @@ def _give_stdio(uid: int) -> None:
         except OSError as error:
             if error.errno not in (errno.EINVAL, errno.EPERM, errno.EROFS, errno.EBADF):
                 raise KernelError.of("fchown", error, f"descriptor {fd}") from error
+
+
+class SetCapabilities(Step):
+    """The process's own sets, the last thing that needs a right."""
+
+    __slots__ = ("last", "sets")
+
+    def __init__(self, sets: CapabilitySets, last: int) -> None:
+        self.sets = sets
+        self.last = last  # the kernel's highest capability
+
+    def describe(self) -> str:
+        return "setting the capabilities"
+
+    def apply(self, at: Inside) -> None:
+        sets = self.sets
+        caps.capset(sets.effective, sets.permitted, sets.inheritable)
+        caps.set_ambient(sets.ambient, self.last)
 
 
 class SetNoNewPrivileges(Step):
@@ -174,7 +197,7 @@ class SetPersonality(Step):
 
 
 class InstallSeccomp(Step):
-    """Put the compiled filter in force. Without no_new_privs this needs CAP_SYS_ADMIN, so it comes before the user."""
+    """Put the compiled filter in force. Without no_new_privs this needs CAP_SYS_ADMIN (seccomp(2))."""
 
     __slots__ = ("flags", "program")
 
