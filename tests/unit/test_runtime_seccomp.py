@@ -58,6 +58,21 @@ def test_listed_architectures_each_by_their_own_numbers() -> None:
         assert action(program, "rmdir", arch=arch) == EPERM
 
 
+def test_programs_of_32_bits_on_arm() -> None:
+    """Each by its own numbers, arguments of 32 bits, and Arm's own calls, which are no newer than the others."""
+    rules = [f.Rule(["mkdir", "mkdirat", "set_tls"], f.ALLOW), f.Rule(["read"], f.ALLOW, [f.Compare(0, f.EQ, 5)])]
+    program = compile_filter(f.Filter(("aarch64", "arm"), EPERM, rules, f.ERRNO | f.ENOSYS))
+    arm = load("arm")
+    assert (arm["mkdir"], arm["set_tls"]) == (39, 0xF0005)
+    assert action(program, "mkdir", arch="arm") == action(program, "mkdirat", arch="aarch64") == f.ALLOW
+    assert action(program, "set_tls", arch="arm") == f.ALLOW
+    assert action(program, "rmdir", arch="arm") == EPERM
+    assert action(program, "read", 5, arch="arm") == f.ALLOW
+    assert action(program, "read", 6, arch="arm") == EPERM
+    assert run(program, 469, AUDIT_ARCH["arm"]) == f.ERRNO | f.ENOSYS
+    assert run(program, 0, X86_64) == f.KILL_THREAD
+
+
 def test_calls_newer_than_the_profile_are_unknown() -> None:
     program = compiled(f.Rule(["read", "statx"], f.ALLOW), newer=f.ERRNO | f.ENOSYS)
     assert action(program, "open") == EPERM

@@ -48,7 +48,7 @@ _OPERATORS = {
 # Architectures that this machine's kernel can run; a profile names those of other machines too, to no effect.
 _ARCHITECTURES = {
     "x86_64": {"SCMP_ARCH_X86_64": "x86_64", "SCMP_ARCH_X86": "x86", "SCMP_ARCH_X32": "x32"},
-    "aarch64": {"SCMP_ARCH_AARCH64": "aarch64"},
+    "aarch64": {"SCMP_ARCH_AARCH64": "aarch64", "SCMP_ARCH_ARM": "arm"},
 }
 
 
@@ -56,7 +56,7 @@ class SeccompError(GroundError):
     """The profile asks for something that does not exist, or that this runtime does not do."""
 
 
-_FORMAT = b"2"  # change it when the compiler's output for one profile changes
+_FORMAT = b"3"  # change it when the compiler's output for one profile changes
 
 
 def compiled(document: Any, cache: str = "") -> tuple[bytes, int] | None:

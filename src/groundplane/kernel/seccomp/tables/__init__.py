@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 def load(architecture: str) -> Mapping[str, int]:
-    """The numbers of `x86_64`, `x86`, `x32` or `aarch64` by name."""
+    """The numbers of `x86_64`, `x86`, `x32`, `aarch64` or `arm` by name."""
     if architecture == "x86_64":
         from groundplane.kernel.seccomp.tables.x86_64 import NUMBERS
     elif architecture == "x86":
@@ -17,6 +17,8 @@ def load(architecture: str) -> Mapping[str, int]:
         from groundplane.kernel.seccomp.tables.x32 import NUMBERS
     elif architecture == "aarch64":
         from groundplane.kernel.seccomp.tables.aarch64 import NUMBERS
+    elif architecture == "arm":
+        from groundplane.kernel.seccomp.tables.arm import NUMBERS
     else:
         raise ValueError(f"seccomp: the architecture {architecture} is not supported")
     return NUMBERS
