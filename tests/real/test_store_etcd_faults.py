@@ -15,7 +15,7 @@ from tests.fakes import etcd
 from tests.fakes.etcd import Cluster
 from tests.real.etcd_storm import Storm, judge, truth
 
-from groundplane.store.contract import Compacted, StoreUnavailable
+from groundplane.store.contract import Compacted, StoreUnavailable, TooLarge
 from groundplane.store.registry import open_store
 
 pytestmark = pytest.mark.needs("etcd")
@@ -120,6 +120,21 @@ def test_somebody_compacts_what_was_not_seen_yet(state_root: Path) -> None:
 
     with etcd.cluster(state_root, 3) as server:
         asyncio.run(asyncio.wait_for(scenario(server), 60))
+
+
+def test_a_value_that_etcd_does_not_take_is_refused(state_root: Path) -> None:
+    async def scenario(server: Cluster) -> None:
+        store = await open_store(server.url())
+        try:
+            for size in (4_300_000, 20_000_000):  # above etcd's limit, and above that of its gRPC server
+                with pytest.raises(TooLarge, match=f"{size} bytes"):
+                    await store.create("/large", b"x" * size)
+            assert await store.get("/large") is None
+        finally:
+            await store.close()
+
+    with etcd.cluster(state_root) as server:
+        asyncio.run(asyncio.wait_for(scenario(server), 50))
 
 
 def test_a_full_database_takes_no_writes_and_recovers(state_root: Path) -> None:

@@ -22,7 +22,7 @@ from groundplane.store.contract import (
 )
 from groundplane.store.drivers.etcd import messages
 from groundplane.store.drivers.etcd.feed import Feed
-from groundplane.store.drivers.etcd.gateway import Gateway, Refused
+from groundplane.store.drivers.etcd.gateway import Gateway, Lost, Refused
 from groundplane.store.drivers.etcd.history import History, PastWatch
 from groundplane.store.drivers.etcd.messages import Keys
 from groundplane.store.drivers.etcd.upkeep import Upkeep, compact
@@ -30,6 +30,7 @@ from groundplane.store.drivers.etcd.url import Target
 from groundplane.store.drivers.etcd.writes import GRANT, RENEW, REVOKE, Other, Writer
 from groundplane.store.retention import Retention
 
+_ATTEMPTS = 3
 _RECENT_BYTES = 16 * 2**20  # the recent changes keep replaced values alive: a bound where those are large
 _STATUS, _ALARM = "/v3/maintenance/status", "/v3/maintenance/alarm"
 _LEASES, _LEASE = "/v3/lease/leases", "/v3/lease/timetolive"
@@ -158,13 +159,21 @@ class EtcdStore:
 
     async def revoke(self, lease: int) -> None:
         self._open()
-        try:
-            answer = await self._gateway.call(REVOKE, {"ID": str(lease)}, repeat=True)
-        except Refused as refused:
-            if "lease not found" in str(refused):
-                raise NoSuchLease(lease) from None
-            raise refused.error() from refused
-        await self._feed.catch_up(messages.revision_of(answer))
+        for attempt in range(_ATTEMPTS):
+            try:
+                answer = await self._gateway.call(REVOKE, {"ID": str(lease)}, repeat=False)
+            except Lost:
+                continue
+            except Refused as refused:
+                if "lease not found" not in str(refused):
+                    raise refused.error() from refused
+                if not attempt:
+                    raise NoSuchLease(lease) from None
+                await self._feed.sync()  # by the attempt before, whose answer was lost
+                return
+            await self._feed.catch_up(messages.revision_of(answer))
+            return
+        raise StoreUnavailable(f"store: etcd did not answer whether lease {lease} ended")
 
     async def status(self) -> Status:
         revision = await self.sync()
