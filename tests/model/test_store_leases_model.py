@@ -26,14 +26,17 @@ from groundplane.store.retention import Retention
 FEW = st.sampled_from(["/a", "/a/1", "/b/1"])
 WHICH = st.sampled_from([0, 0, 0, 1, 1, 9])  # one of the newest leases, or none that is
 LEASED = st.one_of(
-    st.tuples(st.just("grant"), st.integers(1, 15)),
+    st.tuples(st.just("grant"), st.integers(1, 6)),
     st.tuples(st.just("create_leased"), FEW, VALUES, WHICH),
     st.tuples(st.just("create_leased"), FEW, VALUES, WHICH),
     st.tuples(st.just("update_leased"), FEW, VALUES, EXPECTED, WHICH),
     st.tuples(st.just("keep_alive"), WHICH),
+    st.tuples(st.just("keep_alive"), WHICH),
     st.tuples(st.just("revoke"), WHICH),
     # 40 of these stay below the five minutes after which what is left of leases is written down.
     st.tuples(st.just("time"), st.integers(1, 7)),
+    st.tuples(st.just("time"), st.integers(1, 3)),
+    st.tuples(st.just("time"), st.integers(1, 3)),
     st.tuples(st.just("crash")),
     st.tuples(st.just("backup")),
     st.tuples(st.just("check")),
@@ -172,7 +175,10 @@ PLAIN = st.one_of(
 
 @pytest.mark.parametrize("driver", DRIVERS)
 @QUICK
-@given(steps=st.lists(STEPS | PLAIN | LEASED | LEASED, min_size=10, max_size=40), window=st.sampled_from([1, 10_000]))
+@given(
+    steps=st.lists(STEPS | PLAIN | LEASED | LEASED | LEASED, min_size=15, max_size=40),
+    window=st.sampled_from([1, 10_000]),
+)
 def test_leases_and_the_model_agree(driver: str, steps: list[tuple[Any, ...]], window: int) -> None:
     root = tempfile.mkdtemp(prefix="ground-test-", dir="/dev/shm")
     keep = Retention(seconds=0, revisions=0, in_memory=window)
@@ -181,7 +187,7 @@ def test_leases_and_the_model_agree(driver: str, steps: list[tuple[Any, ...]], w
         url, clock = driver.format(root=root), VirtualClock()
         pair = LeasedPair(root, url, keep, await open_store(url, keep=keep, clock=clock), clock)
         try:
-            for step in (("grant", 3), ("grant", 20), *steps):
+            for step in (("grant", 20), ("create", "/a", b""), ("grant", 4), ("create_leased", "/b/1", b"", 0), *steps):
                 await pair.step(*step)
             await pair.drain()
         finally:
