@@ -21,8 +21,12 @@ def pack(tree: Tree) -> Iterator[bytes]:
     yield from _entry(2, "dev/console", stat.S_IFCHR | 0o600, 0, b"", _CONSOLE)
     for number, path in enumerate(sorted(tree.nodes), 3):
         node = tree.nodes[path]
+        try:
+            content = _content(node)
+        except FileNotFoundError:
+            continue  # a temporary file of somebody who works on the tree: bytecode that is just being written
         if path != "dev":
-            yield from _entry(number, path, _TYPES[node.kind] | node.mode, node.mtime, _content(node))
+            yield from _entry(number, path, _TYPES[node.kind] | node.mode, node.mtime, content)
     yield from _entry(0, "TRAILER!!!", 0, 0, b"")
 
 
