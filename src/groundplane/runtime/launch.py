@@ -21,7 +21,7 @@ from __future__ import annotations
 import os
 
 from groundplane.base.errors import GroundError
-from groundplane.kernel.calls.process import CLONE_NEWUSER, pidfd_open
+from groundplane.kernel.calls.process import CLONE_NEWUSER, CLONE_PARENT, pidfd_open
 from groundplane.kernel.cgroups import registry
 from groundplane.oci.runtime import read_config, read_process
 from groundplane.runtime.hooks import HookError, run_in_bundle
@@ -133,6 +133,7 @@ def create(
     pivot: bool = True,
     gate: tuple[int, int] | None = None,
     trampoline: int = -1,
+    sibling: bool = False,
     seccomp_cache: str = "",
     lenient: bool = False,
 ) -> Created:
@@ -145,8 +146,8 @@ def create(
     process in it. `keep_fds` become the container's descriptors 3, 4, … in this order; nothing else is inherited.
     `keyring` gives it a session keyring of its own; `pivot` false moves the root over the host's (runc's --no-pivot).
     `gate` are descriptors to read `start` from and to answer on, for a caller that ends before. `trampoline` is what
-    protect.trampoline() gave, and closed here. `seccomp_cache` is a directory, private to root, for compiled profiles.
-    `lenient` warns of limits that this host has no means for; else they are errors.
+    protect.trampoline() gave, and closed here. `sibling` makes it a child of the caller's parent, who reaps it, unless
+    it joins a user namespace. `seccomp_cache` is a directory, private to root, for compiled profiles. `lenient` warns of limits that this host has no means for; else they are errors.
 
     Hooks prestart, createRuntime and createContainer have run when it returns. Raises LaunchError; the process, its
     mounts and the cgroup are then gone, and poststop hooks have run (runtime.md, "Lifecycle", 3 to 5, 12, 13).
@@ -170,6 +171,8 @@ def create(
         )
     except GroundError as error:
         raise LaunchError(str(error), error.exit_code) from error
+    if sibling and plan.join is None:
+        plan.clone_flags |= CLONE_PARENT
     state = hook_state(id, bundle, document)
     given = outside.Descriptors(stdio, keep_fds, gate=Talk(*gate) if gate else None, trampoline=trampoline)
     return _create_or_undo(document, plan, groups, given, state, cgroup=cgroup, lenient=lenient)

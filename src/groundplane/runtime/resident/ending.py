@@ -19,6 +19,17 @@ if TYPE_CHECKING:
 _PATIENCE = 30  # turns of 100 ms: a PID 1 may reap only every 2 seconds
 
 
+def reap(pid: int) -> int | None:
+    """The exit code of a container that has ended, if it is our child.
+
+    One that joined a user namespace is the launcher's, and the spawner's after it: see `stages/between.py`.
+    """
+    try:
+        return exit_code(os.waitpid(pid, 0)[1])
+    except ChildProcessError:
+        return None
+
+
 def learn_status(pid: int, ticks: int, pidfd: int, told: Callable[[float], int | None]) -> int:
     """The exit code of a container that is not our child, or UNKNOWN.
 

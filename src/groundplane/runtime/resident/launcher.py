@@ -1,8 +1,8 @@
 """A launcher: a short-lived process, forked from a supervisor, that does everything until the container runs.
 
 Because that touches most of the interpreter's memory: done in the supervisor itself, its pages would no longer be
-shared with the zygote, 4 MB for each container. The container is the launcher's child; the supervisor is a child
-subreaper for that moment, so it becomes the container's parent when the launcher ends (prctl(2)).
+shared with the zygote, 4 MB for each container. The container is made as the launcher's sibling (clone(2),
+CLONE_PARENT), so it is the supervisor's child from its first moment.
 
 It makes the run directory's files, the container up to its gate, deposits the streams with the spawner, hands the
 supervisor its descriptors, opens the gate, and tells the engine (Started, or Failed, after which nothing is left). A
@@ -15,9 +15,8 @@ import json
 import os
 import socket
 import time
-from struct import pack, unpack
+from struct import pack
 
-from groundplane.kernel.calls import process
 from groundplane.kernel.errors import KernelError
 from groundplane.kernel.processes import open_process, start_ticks
 from groundplane.runtime import launch
@@ -27,7 +26,6 @@ from groundplane.runtime.resident.streams import Ends
 from groundplane.wire.spawner import Deposit, Failed, Message, Spawn, Started, decode
 
 _FILES = ("stdout", "stderr", "journal", "spool.1.0", "spool.1.1", "spool.2.0", "spool.2.1", "sock", "pid", "supervise")
-_ORDER = (slots.LISTENER, slots.PIDFD, slots.STDOUT, slots.STDERR, slots.INPUT, slots.MASTER)
 
 
 class _Orphaned(Exception):
@@ -54,36 +52,30 @@ class Handover:
         return True
 
 
-def launch_apart(order: bytes, link: socket.socket, other_end: int, *, guard: int) -> tuple[int, bool]:
-    """Fork a launcher and fill the slots with what it hands over; how many, or 0 where the container does not run.
+def launch_apart(order: bytes, link: socket.socket) -> tuple[int, bool]:
+    """Fork a launcher, which fills the slots; how many it filled, or 0 where the container does not run.
 
     And whether it was killed, so that it has told nobody. What it had handed over by then is ours: the container runs,
     or has seen its gate close and ends.
 
-    `link` is over its slot, `other_end` the launcher's; so is `guard`, the lock that says that it works (`orders.py`).
-    Runs in the supervisor, so: few lines, few objects.
+    `link` is over its slot. Runs in the supervisor, so: few lines, few objects.
     """
-    process.set_child_subreaper(1)
     launcher = os.fork()
     if launcher == 0:
+        os.close(slots.ZYGOTE)
         os.close(slots.LAUNCHER)
-        _work(order, socket.socket(fileno=other_end))
-    os.close(other_end)
-    os.close(guard)
-    _, extra, _, _ = link.recvmsg(1, ROOM, CLOEXEC)
+        _work(order, socket.socket(fileno=slots.OTHER_END))
+    slots.await_launcher()
+    number, _, _, _ = link.recvmsg(1, ROOM, CLOEXEC)
     filled, whole = 0, False
-    if extra:
-        fds = unpack(f"{len(extra[0][2]) // 4}i", extra[0][2])
-        for slot, fd in zip(_ORDER, fds):  # noqa: B905 because most containers have no input and no terminal
-            slots.fill(slot, fd)
+    if number:
+        filled = number[0]
         try:
             link.send(b"1")  # we have them: the gate may be opened
             whole = link.recv(1) == b"1"
         except (BrokenPipeError, ConnectionResetError):
             pass
-        filled = len(fds)
     killed = os.WIFSIGNALED(os.waitpid(launcher, 0)[1])
-    process.set_child_subreaper(0)  # later orphans are the spawner's to reap
     os.close(slots.LAUNCHER)
     return filled if whole or killed else 0, killed and not whole
 
@@ -120,6 +112,7 @@ def _make(spec: Spawn, link: socket.socket, spawner: Channel) -> None:
         stdio=ends.stdio,
         cgroup=spec.cgroup,
         console=spec.terminal,
+        sibling=True,
         seccomp_cache=seccomp_cache(spec.run_dir),
         lenient=True,  # as docker: the warning goes to whoever created it
     )
@@ -131,7 +124,7 @@ def _make(spec: Spawn, link: socket.socket, spawner: Channel) -> None:
         kept = ends.deposit()
         spawner.send(Deposit(created.pid, ticks, list(kept)), list(kept.values()))
         listener = listen(spec.run_dir)
-        fds = [listener, open_process(created.pid, ticks), *ends.handed_over()]
+        fds = [listener, open_process(created.pid, ticks), *ends.handed_over()]  # in the order of the slots
         if not _handed_over(link, fds):
             raise _Orphaned
     except BaseException:
@@ -147,8 +140,11 @@ def _make(spec: Spawn, link: socket.socket, spawner: Channel) -> None:
 
 def _handed_over(link: socket.socket, fds: list[int]) -> bool:
     """Whether the supervisor has the descriptors; no, where it was killed before or after they were sent."""
+    filled = len(fds)
+    while len(fds) < slots.ZYGOTE - slots.LISTENER:
+        fds.append(os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC))
     try:
-        link.sendmsg([b"1"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, pack(f"{len(fds)}i", *fds))])
+        link.sendmsg([bytes((filled,))], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, pack(f"{len(fds)}i", *fds))])
         return link.recv(1) == b"1"
     except (BrokenPipeError, ConnectionResetError):
         return False

@@ -19,6 +19,7 @@ from groundplane.kernel.calls import process
 from groundplane.kernel.cgroups import registry
 from groundplane.kernel.processes import exit_code
 from groundplane.runtime import launch
+from groundplane.runtime.resident import slots
 from groundplane.runtime.resident.agents import run_exec, run_pin
 from groundplane.runtime.resident.channel import Channel, close_all, pair
 from groundplane.runtime.resident.forked import settle
@@ -261,6 +262,7 @@ class Spawner:
             return
         ward = self._wards[spec.id] = Ward(spec)
         ends = pair()  # between supervisor and launcher; made here, because there it would cost pages
+        os.set_blocking(fds[0], False)  # likewise
         self._fork_supervisor(ward, spec, [*(end.fileno() for end in ends), guard, *fds])
         os.close(guard)
         for end in ends:
@@ -269,10 +271,13 @@ class Spawner:
     def _resume(self, ward: Ward) -> None:
         """Another supervisor in place of a dead one, over the same streams."""
         order = Resume(encode(ward.spec), list(ward.kept), ward.code)
-        self._fork_supervisor(ward, order, list(ward.kept.values()))
+        null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)  # in the slots of what only a start has
+        self._fork_supervisor(ward, order, [*[null] * (slots.END - slots.LAUNCHER), *ward.kept.values()])
+        os.close(null)
 
     def _fork_supervisor(self, ward: Ward, order: Spawn | Resume, fds: list[int]) -> None:
         ours, theirs = pair()
+        theirs.setblocking(False)  # here, because there it would cost pages
         ward.born_at = time.monotonic()
         self._zygote.fork(order, [theirs.fileno(), *fds])
         theirs.close()

@@ -17,12 +17,12 @@ import select
 import time
 
 from groundplane.kernel.errors import KernelError
-from groundplane.kernel.processes import exit_code, open_process
+from groundplane.kernel.processes import open_process
 from groundplane.runtime import launch
 from groundplane.runtime.resident import slots
 from groundplane.runtime.resident.channel import Channel
 from groundplane.runtime.resident.clients import Client, Clients
-from groundplane.runtime.resident.ending import learn_status, oom_killed, read_exit_file, write_exit_file
+from groundplane.runtime.resident.ending import learn_status, oom_killed, read_exit_file, reap, write_exit_file
 from groundplane.runtime.resident.launcher import Handover, launch_apart, listen, remove_files
 from groundplane.runtime.resident.streams import Streams
 from groundplane.wire.spawner import (
@@ -43,10 +43,11 @@ from groundplane.wire.spawner import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from groundplane.kernel.cgroups.contract import Groups
 
+_RESUME = Resume.kind
 _RETRY = 1000  # milliseconds between attempts to write a log that a full disk refused
 
 
@@ -93,15 +94,13 @@ class Supervisor:
             self._spec = order
         return self._spec
 
-    def run(self, order: bytes, fds: tuple[int, ...]) -> None:
-        """Supervise one container from here to its end. `fds`: the spawner's, and those of the order."""
+    def run(self, order: bytes, count: int) -> None:
+        """Supervise one container from here to its end; `count` descriptors came with the order."""
         self._order = order
-        slots.fill(slots.SPAWNER, fds[0])
-        os.set_blocking(slots.SPAWNER, False)
-        if order[0] == Resume.kind:
-            going = self._resume(fds[1:])
+        if order[0] == _RESUME:
+            going = self._resume(range(slots.END, slots.SPAWNER + count))
         else:
-            going = self._start(fds[1:])
+            going = self._start(count)
         if going:
             self._loop()
             self._finish()
@@ -111,14 +110,12 @@ class Supervisor:
 
     # -- beginning ----------------------------------------------------------------------------------------------
 
-    def _start(self, fds: tuple[int, ...]) -> bool:
+    def _start(self, count: int) -> bool:
         """Have a launcher make the container; whether it runs. The launcher tells the engine either way."""
-        slots.fill(slots.LAUNCHER, fds[0])
-        slots.fill(slots.CONTROL, fds[3])
-        os.set_blocking(slots.CONTROL, False)
-        for fd in fds[4:]:
-            self._clients.add(Client(Channel.of_fd(fd), attached=True))
-        filled, lost = launch_apart(self._order, self._launcher, fds[1], guard=fds[2])
+        if count > slots.END - slots.SPAWNER:
+            for fd in range(slots.END, slots.SPAWNER + count):
+                self._clients.add(Client(Channel.of_fd(fd), attached=True))
+        filled, lost = launch_apart(self._order, self._launcher)
         if lost and not (filled and self._tell_start(self._control)):
             self._clear_up()
             return False
@@ -128,8 +125,10 @@ class Supervisor:
         self._ours = filled > 0
         return self._ours
 
-    def _resume(self, fds: tuple[int, ...]) -> bool:
+    def _resume(self, fds: Iterable[int]) -> bool:
         """Go on in place of a killed supervisor; whether there is still anything to supervise."""
+        os.close(slots.ZYGOTE)
+        os.closerange(slots.LAUNCHER, slots.CONTROL)
         order = decode(self._order)
         assert isinstance(order, Resume)
         self._clients.drop(self._control)
@@ -268,9 +267,8 @@ class Supervisor:
     def _finish(self) -> None:
         spec, handover = self.spec, self._handover
         handover.read(spec.run_dir)
-        if self._ours:
-            code = exit_code(os.waitpid(handover.pid, 0)[1])
-        else:
+        code = reap(handover.pid) if self._ours else None
+        if code is None:
             pidfd = slots.PIDFD if self._has_pidfd else -1
             code = learn_status(handover.pid, handover.ticks, pidfd, self._hear)
         try:

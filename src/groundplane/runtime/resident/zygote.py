@@ -17,11 +17,11 @@ from __future__ import annotations
 
 import os
 import socket
-from struct import pack, unpack
+from struct import pack
 
 from groundplane.runtime.resident import slots
-from groundplane.runtime.resident.channel import CLOEXEC, ROOM, close_all, pair
-from groundplane.runtime.resident.forked import close_all_but, settle
+from groundplane.runtime.resident.channel import CLOEXEC, ROOM, pair
+from groundplane.runtime.resident.forked import settle
 from groundplane.runtime.resident.supervisor import Supervisor
 from groundplane.wire.spawner import MAX_MESSAGE, Resume, Spawn, encode
 
@@ -71,28 +71,24 @@ def _wait_and_fork(sock: socket.socket, groups: Groups) -> None:
     """The zygote's whole life."""
     slots.fill(slots.ZYGOTE, sock.detach())
     slots.reserve(taken=slots.ZYGOTE)
-    close_all_but((*_STANDARD, *range(slots.ZYGOTE, slots.END)))
     sock = socket.socket(fileno=slots.ZYGOTE)
     supervisor = Supervisor(groups)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
+        slots.await_order()
         data, extra, _, _ = sock.recvmsg(MAX_MESSAGE, ROOM, CLOEXEC)
         if not data:
             return
-        rights = extra[0][2]
-        fds = unpack(f"{len(rights) // 4}i", rights)
         if os.fork() == 0:
-            _supervise(supervisor, data, fds)
-        close_all(fds)
+            _supervise(supervisor, data, len(extra[0][2]) // 4)
 
 
-def _supervise(supervisor: Supervisor, order: bytes, fds: tuple[int, ...]) -> None:
-    """A supervisor's whole life."""
+def _supervise(supervisor: Supervisor, order: bytes, count: int) -> None:
+    """A supervisor's whole life, with `count` descriptors from the first of an order's slots on."""
     code = 1
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # its name and session it has from the zygote
-        os.close(slots.ZYGOTE)
-        supervisor.run(order, fds)
+        supervisor.run(order, count)
         code = 0
     except Exception as error:  # noqa: BLE001 because this is a process's outermost frame: say why it dies
         os.write(2, f"a supervisor ends: {error!r}\n".encode())
