@@ -147,7 +147,8 @@ def create(
     `keyring` gives it a session keyring of its own; `pivot` false moves the root over the host's (runc's --no-pivot).
     `gate` are descriptors to read `start` from and to answer on, for a caller that ends before. `trampoline` is what
     protect.trampoline() gave, and closed here. `sibling` makes it a child of the caller's parent, who reaps it, unless
-    it joins a user namespace. `seccomp_cache` is a directory, private to root, for compiled profiles. `lenient` warns of limits that this host has no means for; else they are errors.
+    it joins a user namespace. `seccomp_cache` is a directory, private to root, for compiled profiles. `lenient` warns
+    of limits that this host has no means for; else they are errors.
 
     Hooks prestart, createRuntime and createContainer have run when it returns. Raises LaunchError; the process, its
     mounts and the cgroup are then gone, and poststop hooks have run (runtime.md, "Lifecycle", 3 to 5, 12, 13).
