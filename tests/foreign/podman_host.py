@@ -27,9 +27,20 @@ network_cmd_path = ""
 [network]
 network_config_dir = "{0}/networks"
 """
-# podman keeps network namespaces, locks and leases below /run, and asks for files of /etc that a test may lay out.
+# podman keeps network namespaces, locks and leases below /run, and asks for files of /etc that a test may lay out. It
+# takes every directory in /sys/fs/cgroup for a hierarchy of version 1, so only those are there.
 _ROOM = """\
 mount -t tmpfs tmpfs /run
+if [ "$(stat --file-system --format %T /sys/fs/cgroup)" = tmpfs ]; then
+  mkdir /run/groups
+  mount --rbind /sys/fs/cgroup /run/groups
+  mount -t tmpfs -o mode=755 tmpfs /sys/fs/cgroup
+  for one in /run/groups/*; do
+    name=/sys/fs/cgroup/${{one##*/}}
+    if [ -L $one ]; then cp -P $one $name; elif mountpoint -q $one; then mkdir $name; mount --bind $one $name; fi
+  done
+  umount --recursive /run/groups
+fi
 mkdir {0}/etc {0}/work
 mount -t overlay overlay -o lowerdir=/etc,upperdir={0}/etc,workdir={0}/work /etc
 echo 'containers:2000000:1000000' >>/etc/subuid

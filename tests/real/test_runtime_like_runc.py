@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.real.bundles import Box, CommandLine
+from tests.real.bundles import COMMAND, Box, CommandLine
 
 from groundplane.kernel.cgroups import registry
 
@@ -151,3 +151,16 @@ def test_a_frozen_group_is_refused_and_not_waited_for(box: Box, ground: CommandL
     assert done.returncode == 1 and "container's cgroup unexpectedly frozen" in done.stderr
     groups.thaw(box.cgroup)
     groups.remove(box.cgroup)
+
+
+@pytest.mark.skipif(os.cpu_count() == 1, reason="needs two CPUs")
+def test_the_callers_cpus_are_not_the_containers(box: Box) -> None:
+    bound = CommandLine(box.directory / "state", ["taskset", "--cpu-list", "0", *COMMAND])
+    assert run(box, bound, "grep", "Cpus_allowed_list", "/proc/self/status").split()[1] != "0"
+
+
+def test_a_hook_that_a_signal_ends_says_which(box: Box, ground: CommandLine) -> None:
+    box.config["hooks"] = {"startContainer": [{"path": "/bin/sh", "args": ["sh", "-c", "kill -KILL $$"]}]}
+    box.save()
+    done = ground("run", "--bundle", str(box.directory), "c")
+    assert done.returncode == 1 and "error running startContainer hook #0: signal: killed" in done.stderr

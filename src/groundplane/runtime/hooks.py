@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import select
 import time
+from _signal import strsignal  # type: ignore[import-not-found] # because `signal` builds enumerations for 3 ms
 
 from groundplane.base.errors import GroundError
 from groundplane.oci.runtime import VERSION
@@ -89,7 +90,7 @@ def _run(hook: Hook, state: bytes, inherited: Mapping[str, str]) -> None:
             raise HookError(f"fork/exec {hook.path}: {os.strerror(error.errno or 0).lower()}") from error
         status = _wait(pid, hook.timeout)
         if status:
-            how = f"exit status {status}" if status > 0 else f"signal {-status}"
+            how = f"exit status {status}" if status > 0 else f"signal: {(strsignal(-status) or '').lower()}"
             raise HookError(f"{how}, output: {_text(output)}")
     finally:
         os.close(stdin)

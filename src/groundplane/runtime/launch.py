@@ -242,6 +242,8 @@ def _create(
             outside.attach(child, groups, cgroup)
         else:
             outside.attach(child, groups, "")
+        if cgroup:
+            outside.reset_affinity(child)
         outside.await_ready(child, order)
     except BaseException:
         child.end()
@@ -371,6 +373,8 @@ def exec_process(
             outside.attach(child, groups, cgroup, below=below, beside=pid)
             if affinity:
                 outside.set_affinity(child, affinity.final)
+            elif cgroup:
+                outside.reset_affinity(child)
             outside.await_ready(child, _exec_order(document, state or NO_STATE, seccomp or {}, plan))
         except BaseException:
             child.end()

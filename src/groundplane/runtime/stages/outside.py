@@ -204,6 +204,17 @@ def attach(
     child.talk.say("attached")
 
 
+def reset_affinity(child: Child) -> None:
+    """Every CPU that its group may use, whatever the caller was bound to (runc ≥ 1.2). sched_setaffinity(2).
+
+    A process keeps its own mask when it changes its group, and the mask of who called us is none of its business.
+    """
+    try:
+        os.sched_setaffinity(child.pid, range(os.sysconf("SC_NPROCESSORS_CONF")))
+    except OSError:
+        pass  # a courtesy, as to runc: it runs where it was
+
+
 def set_affinity(child: Child, cpus: Sequence[int]) -> None:
     """The CPUs of a process of exec (config.md, "execCPUAffinity"); none named: as it is. sched_setaffinity(2)."""
     if cpus:
