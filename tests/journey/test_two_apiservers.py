@@ -23,11 +23,12 @@ from groundplane.base.settings import Settings
 from groundplane.client.client import Client
 from groundplane.client.contract import ApiError, Object
 from groundplane.client.informer import InformerFactory
-from groundplane.client.resources import CONFIG_MAPS
+from groundplane.client.resources import CONFIG_MAPS, Resource
 from groundplane.store.contract import Store
 from groundplane.store.registry import open_store
 
 pytestmark = pytest.mark.needs("etcd")
+BINDINGS = Resource("rbac.authorization.k8s.io", "v1", "clusterrolebindings", "ClusterRoleBinding", namespaced=False)
 ADMIN = User("kubernetes-admin", groups=("system:masters", "system:authenticated"))
 
 
@@ -39,12 +40,12 @@ class Pair:
 
 
 @asynccontextmanager
-async def pair(root: Path, server: etcd.Cluster) -> AsyncIterator[Pair]:
+async def pair(root: Path, urls: tuple[str, str]) -> AsyncIterator[Pair]:
     """Both of one certificate authority, each with a store of its own, started at the same moment."""
     made = Pair([], [], [])
     try:
-        for name in ("a", "b"):
-            made.stores.append(await open_store(server.url("/cluster")))
+        for name, url in zip("ab", urls, strict=True):
+            made.stores.append(await open_store(url))
             if name == "b":
                 shutil.copytree(root / "a" / "pki", root / "b" / "pki")
             else:
@@ -78,7 +79,7 @@ async def _start(root: Path, store: Store) -> ApiServer:
 
 def played(root: Path, scenario: Any) -> None:
     async def play() -> None:
-        async with asyncio.timeout(60), pair(root, server) as made:
+        async with asyncio.timeout(60), pair(root, (server.url("/cluster"),) * 2) as made:
             await scenario(made)
 
     with etcd.cluster(root) as server:
@@ -180,6 +181,51 @@ def test_addresses_and_ports_are_given_once(state_root: Path) -> None:
         assert again["spec"]["clusterIP"] == wanted
 
     played(state_root, scenario)
+
+
+def test_a_server_that_missed_history_begins_anew(state_root: Path) -> None:
+    """Its member was down while the others went on and compacted: it reads everything again, access rules too."""
+
+    async def scenario(server: etcd.Cluster, made: Pair) -> None:
+        deaf = server.members[0]
+        eve = Client(made.servers[0].transport(User("eve", groups=("system:authenticated",)), "test"))
+        gone = await made.clients[1].of(CONFIG_MAPS).create(config("gone"))
+        with pytest.raises(ApiError):
+            await eve.of(CONFIG_MAPS).list("default")
+        watch = made.clients[0].of(CONFIG_MAPS).watch("default")
+        assert (await anext(watch)).object == gone
+        more = asyncio.ensure_future(anext(watch, None))
+        deaf.kill()
+        await made.clients[1].of(CONFIG_MAPS).delete("gone", "default")
+        await made.clients[1].of(CONFIG_MAPS).create(config("new"))
+        binding: Object = {
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "eve"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "eve"}],
+        }  # fmt: skip
+        await made.clients[1].of(BINDINGS).create(binding)
+        await made.stores[1].compact(await made.stores[1].sync())
+        await asyncio.to_thread(server.restart, deaf)
+        while True:
+            try:
+                names = [i["metadata"]["name"] for i in (await eve.of(CONFIG_MAPS).list("default"))["items"]]
+                break
+            except ApiError:  # not yet: Forbidden, or unavailable
+                await asyncio.sleep(0.02)
+        assert "new" in names and "gone" not in names
+        with suppress(ApiError):  # the watch has ended, and its client lists again
+            assert await more is None
+        await made.clients[0].of(CONFIG_MAPS).create(config("after"))
+        assert await made.clients[1].of(CONFIG_MAPS).get("after", "default")
+
+    async def play(server: etcd.Cluster) -> None:
+        others = etcd.Cluster(server.members[1:])
+        urls = (f"etcd://{server.members[0].address}/cluster?timeout=1", others.url("/cluster"))
+        async with asyncio.timeout(60), pair(state_root, urls) as made:
+            await scenario(server, made)
+
+    with etcd.cluster(state_root, 3) as server:
+        asyncio.run(play(server))
 
 
 @pytest.mark.needs("kubectl")
