@@ -73,8 +73,9 @@ async def migrate(source: str, target: str) -> Moved:
     with tempfile.TemporaryDirectory(prefix=".ground-migrate-", dir=beside) as directory:
         store = await open_store(source)
         try:
-            revision = await store.backup(f"{directory}/backup")
-            if await store.sync() != revision:
+            watch = store.watch("", await store.backup(f"{directory}/backup"))
+            await store.sync()
+            if watch.pending():
                 raise StoreError(f"store: somebody writes to {source} while it is copied; stop them first")
         finally:
             await store.close()
@@ -100,7 +101,6 @@ async def _pour(backup: str, url: str) -> Moved:
         await _emptied(store, url)
         mark = await store.create(UNFINISHED, b"")
         numbers = {number: await store.grant(left) for number, left in leases.items()}
-        # In the order of their last changes, which clients that compare resource versions then see unchanged.
         for some in _parts(entries):
             leases_of = [numbers.get(leased.get(e.key, 0), 0) for e in some]
             await asyncio.gather(*(store.create(e.key, e.value, lease=n) for e, n in zip(some, leases_of, strict=True)))
@@ -146,12 +146,12 @@ async def _pass(store: Store, before: int) -> int:
 
 
 def _contents(path: str) -> tuple[list[Entry], dict[int, float], dict[str, int], int]:
-    """Entries in the order of their revisions, seconds left of each lease, which key has which, the newest revision."""
+    """Entries, seconds left of each lease, which key has which, the newest revision."""
     with log.medium("cannot read", path):
         db = sqlite3.connect(f"{log.uri(path)}?mode=ro", uri=True)
         try:
             entries, leased = log.living(db, {})
             leases = {number: left for number, _, left in log.leases(db)}
-            return sorted(entries, key=lambda e: e.revision), leases, leased, log.newest(db)
+            return entries, leases, leased, log.newest(db)
         finally:
             db.close()
