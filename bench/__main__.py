@@ -112,10 +112,14 @@ CAVEATS = """
   PYTHONDONTWRITEBYTECODE is set) the daemon starts 300–400 ms later; `make` compiles it.
 - What `ground up` spends is imports, nearly all: about 0.4 s of 0.5 s; engine, control plane with new certificates and
   node take 0.11 s together.
-- Misses that are understood: the cold `ground-runtime` starts two interpreters, the second from a read-only mount
-  (`src/groundplane/runtime/protect.py`), each worth the yardstick "a bare interpreter" and its imports. A supervisor
-  owns 0.53 MB: 0.30 MB are pages of Python's arenas that it no longer shares because it counts references in them,
-  0.11 MB the interpreter's own data, 0.07 MB the C heap.
+- A cold `ground-runtime run` is, in processor time: a third the start of the interpreter and its `site`, a fifth the
+  modules (one file has them all, `src/groundplane/base/bundle.py`; it is written by the first run), a fifth the process
+  that becomes the container, the rest cgroups, state file and clearing up. Until it executed its program from a
+  trampoline (`src/groundplane/kernel/trampoline.py`) it started a second interpreter, and took 1.4 times as long.
+- Of a resident launch half is the kernel's (namespaces, mounts, cgroups, execve), a quarter page faults: both sides of
+  a fork copy what they touch, 1.1 µs for a page here.
+- A supervisor owns 0.44 MB: 0.25 MB are pages of Python's arenas that it no longer shares because it counts references
+  in them, 0.10 MB the interpreter's own data, 0.07 MB the C heap. See docs/design/processes.md.
 - Memory is the proportional set (`Pss`): pages shared with other programs of the host count in part.
 - Latencies of the API contain the measuring client (Python, TLS), on the same two processors.
 """

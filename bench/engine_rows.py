@@ -103,12 +103,9 @@ def runtime_rows(*, rounds: int) -> list[Row]:
     box.process["args"] = ["true"]
     box.linux["cgroupsPath"] = f"/{box.cgroup}"
     box.save()
-    works = {"launch": runtime_bench.resident(box), "ground-runtime": _cold(box, runtime_bench.ours())}
     try:
-        for peer in ("runc", "crun"):
-            if shutil.which(peer) and runtime_bench.works_here(runtime_bench.cold(box, peer)):
-                works[peer] = _cold(box, peer)
-        taken = runtime_bench.samples(works, rounds)
+        with runtime_bench.works_of(box) as works:
+            taken = runtime_bench.samples(works, rounds)
     finally:
         from groundplane.kernel.cgroups import registry
 
@@ -118,12 +115,12 @@ def runtime_rows(*, rounds: int) -> list[Row]:
         shutil.rmtree(directory)
     found = {name: Figure(times) for name, times in taken.items()}
     peers = {name: figure for name, figure in found.items() if name in ("runc", "crun")}
-    command = "ground-runtime run bench, runc run bench"
-    cold = Row("OCI runtime, `run` of `true`, cold", found["ground-runtime"], command, peers, Goal(1.5, of="runc"))
-    note = "create and start from a living process"
+    floors = {f"floor: `{name}`": found[name] for name in ("python", "python -I -S")}
+    command = "ground-runtime run bench, runc run bench, python -c ''"
+    note = "where the time goes: python -X importtime, perf record -g, strace -c -f"
+    goal = Goal(1.5, of="runc")
+    cold = Row("OCI runtime, `run` of `true`, cold", found["ground-runtime"], command, peers | floors, goal, note)
+    floors = {"floor: six namespaces, execve": found["floor"]}
+    command, note = "bench/launcher.py", "create and start from a small living process"
     goal = Goal(0.3, of="runc")
-    return [cold, Row("OCI runtime, resident launch", found["launch"], "the spawner's launch", peers, goal, note)]
-
-
-def _cold(box: Box, program: str) -> tuple[runtime_bench.Work, runtime_bench.Work]:
-    return runtime_bench.cold(box, program), runtime_bench.nothing
+    return [cold, Row("OCI runtime, resident launch", found["launch"], command, peers | floors, goal, note)]

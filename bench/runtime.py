@@ -3,8 +3,9 @@
 python -m bench.runtime            (as root; peers that are not installed or refuse this host are left out)
 
 Each round runs everybody once, so that a noisy machine is noisy for all. The bundle is busybox's `true` with the usual
-namespaces and mounts and a cgroup. `launch` is what the resident half does: create and start from a living process,
-with the wait for v1's cgroup attach included.
+namespaces and mounts and a cgroup. `launch` is what the resident half does: create and start from a small living
+process, with the wait for v1's cgroup attach included; `floor` is that process's clone3 with six namespaces and execve.
+`python` is the start of the interpreter that a cold `ground-runtime` runs on.
 """
 
 from __future__ import annotations
@@ -16,45 +17,64 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tests.real.bundles import Box, reap
+from tests.real.bundles import Box
 
 from groundplane.kernel.cgroups import registry
 from groundplane.kernel.seccomp.tables import load
 from groundplane.oci.runtime_linux import Seccomp
 from groundplane.oci.runtime_reader import Reader
+from groundplane.runtime import launch as runtime_launch
 from groundplane.runtime.seccomp import compile_profile, compiled
 
 ROUNDS = 21
 Work = Callable[[], None]
 
 
-def cold(box: Box, program: str) -> Callable[[], None]:
+def cold(box: Box, program: str) -> Work:
     words = [program, "--root", str(box.directory / "state"), "run", "bench"]
 
-    def run() -> None:
-        subprocess.run(words, cwd=box.directory, check=True, stdin=subprocess.DEVNULL, capture_output=True)
-
-    return run
+    return lambda: quietly(words, box.directory)
 
 
-def resident(box: Box) -> tuple[Callable[[], None], Callable[[], None]]:
-    """A start, and what follows it outside the measurement."""
-    created = []
+@contextmanager
+def resident(box: Box) -> Iterator[dict[str, tuple[Work, Work]]]:
+    """`launch` and its `floor` from a small living process (`bench/launcher.py`), each with what follows unmeasured."""
+    source = str(Path(runtime_launch.__file__).parents[2])
+    program = [sys.executable, "-I", "-S", str(Path(__file__).with_name("launcher.py"))]
+    words = [*program, source, str(box.directory), box.cgroup]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as child:
 
-    def start() -> None:
-        created.append(box.create())
-        created[-1].start()
+        def ask(word: bytes) -> Work:
+            def work() -> None:
+                assert child.stdin is not None and child.stderr is not None
+                child.stdin.write(word)
+                child.stdin.flush()
+                if (answer := child.stderr.readline()) != b"done\n":
+                    raise RuntimeError((answer + child.stderr.read()).decode())
 
-    def end() -> None:
-        reap(created.pop())
-        box.delete()
+            return work
 
-    return start, end
+        yield {"launch": (ask(b"launch\n"), ask(b"end\n")), "floor": (ask(b"floor\n"), ask(b"end\n"))}
+        assert child.stdin is not None
+        child.stdin.close()
+
+
+def interpreter(*words: str) -> tuple[Work, Work]:
+    """What nobody who is written in Python can be faster than: its start and its end."""
+    command = [sys.executable, *words, "-c", ""]
+    return lambda: quietly(command), nothing
+
+
+def quietly(words: list[str], directory: Path | None = None) -> None:
+    """Run it as a user would, so with bytecode and bundles kept, which a checkout's environment may forbid."""
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    subprocess.run(words, cwd=directory, env=environ, check=True, stdin=subprocess.DEVNULL, capture_output=True)
 
 
 def samples(works: dict[str, tuple[Work, Work]], rounds: int) -> dict[str, list[float]]:
@@ -91,6 +111,21 @@ def nothing() -> None:
     pass
 
 
+@contextmanager
+def works_of(box: Box) -> Iterator[dict[str, tuple[Work, Work]]]:
+    """Everybody of one round: ours cold and resident, their floors, and the peers that run here."""
+    with resident(box) as works:
+        works["ground-runtime"] = (cold(box, ours()), nothing)
+        works["python"] = interpreter()
+        works["python -I -S"] = interpreter("-I", "-S")
+        for work in (works["ground-runtime"][0], works["launch"][0], works["launch"][1]):
+            work()  # once before the first round: caches, and the bundle of modules
+        for peer in ("runc", "crun"):
+            if shutil.which(peer) and works_here(cold(box, peer)):
+                works[peer] = (cold(box, peer), nothing)
+        yield works
+
+
 def seccomp() -> None:
     names = sorted(load("x86_64"))[::2]
     document = {"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{"names": names, "action": "SCMP_ACT_ALLOW"}]}
@@ -112,12 +147,9 @@ def main() -> None:
     box.process["args"] = ["true"]
     box.linux["cgroupsPath"] = f"/{box.cgroup}"
     box.save()
-    works = {"launch": resident(box), "ground-runtime": (cold(box, ours()), nothing)}
     try:
-        for peer in ("runc", "crun"):
-            if shutil.which(peer) and works_here(cold(box, peer)):
-                works[peer] = (cold(box, peer), nothing)
-        results = measure(works)
+        with works_of(box) as works:
+            results = measure(works)
         runc = results.get("runc", (float("nan"),))[0]
         for name, (median, worst) in results.items():
             print(f"{name:<15} median {median:6.1f} ms, p90 {worst:6.1f} ms, {median / runc:.2f} x runc")
