@@ -59,11 +59,11 @@ def test_namespaces_that_are_not_listed_are_the_callers(box: Box) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "name"), [("network", "net"), ("ipc", "ipc"), ("uts", "uts"), ("pid", "pid"), ("cgroup", "cgroup")]
+    ("kind", "name"),
+    [("network", "net"), ("ipc", "ipc"), ("uts", "uts"), ("pid", "pid"), ("cgroup", "cgroup"), ("time", "time")],
 )
 def test_a_namespace_by_path(box: Box, kind: str, name: str) -> None:
-    flags = {"net": "--net", "ipc": "--ipc", "uts": "--uts", "pid": "--pid", "cgroup": "--cgroup"}[name]
-    holder = subprocess.Popen(["unshare", "--fork", flags, "sleep", "60"])
+    holder = subprocess.Popen(["unshare", "--fork", f"--{name}", "sleep", "60"])
     try:
         with open(f"/proc/{holder.pid}/task/{holder.pid}/children") as children:
             while not (pids := children.read().split()):

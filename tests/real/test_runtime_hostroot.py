@@ -85,6 +85,29 @@ def test_a_run_to_its_end(box: Box, ground: CommandLine) -> None:
     assert mounts(box) == 0
 
 
+def test_a_mount_namespace_by_path(box: Box, ground: CommandLine) -> None:
+    """Its other inhabitants keep their root; the container's is below, for init and for who is beside it."""
+    holder = subprocess.Popen(["unshare", "--mount", "--fork", "sleep", "60"])
+    try:
+        children = Path(f"/proc/{holder.pid}/task/{holder.pid}/children")
+        while not (pids := children.read_text().split()):
+            pass
+        box.namespace("mount", f"/proc/{pids[0]}/ns/mnt")
+        box.save()
+        assert ground("run", "--detach", "c", cwd=box.directory).returncode == 0
+        pid = json.loads(ground("state", "c").stdout)["pid"]
+        assert os.readlink(f"/proc/{pid}/ns/mnt") == os.readlink(f"/proc/{pids[0]}/ns/mnt")
+        assert os.path.exists(f"/proc/{pids[0]}/root/etc/hostname")
+        done = ground("exec", "c", "sh", "-c", "ls /; readlink /proc/self/cwd")
+        assert done.stdout.split() == ["bin", "dev", "proc", "sys", "/"], done.stderr
+        assert mounts(box) == 0, "the host sees none of it"
+        assert ground("delete", "--force", "c").returncode == 0
+    finally:
+        subprocess.run(["kill", "-9", *pids], check=False)
+        holder.kill()
+        holder.wait()
+
+
 @pytest.mark.parametrize("trouble", ["program", "mount", "hook"])
 def test_a_failed_creation_leaves_no_mount(box: Box, ground: CommandLine, trouble: str) -> None:
     if trouble == "program":

@@ -23,6 +23,7 @@ import os
 from groundplane.base.errors import GroundError
 from groundplane.kernel.calls.process import CLONE_NEWUSER, CLONE_PARENT, pidfd_open
 from groundplane.kernel.cgroups import registry
+from groundplane.kernel.errors import KernelError
 from groundplane.oci.runtime import read_config, read_process
 from groundplane.runtime.hooks import HookError, run_in_bundle
 from groundplane.runtime.plan import NO_PROCESS, Host, Plan, hook_state, plan_container, plan_exec
@@ -336,27 +337,29 @@ def exec_process(
     below: Mapping[str, str] | None = None,
     personality: str = "",
     state: Mapping[str, object] | None = None,
+    chroot: bool = False,
 ) -> Created:
     """Make a process beside the container's init `pid`, in all its namespaces, up to the point before its program runs.
 
     `process` is an OCI `process` object (user, capabilities, rlimits, … are its own); `seccomp` is the container's
     `linux.seccomp`. `cgroup` is the container's, as given to `create`; empty: the caller's own cgroups; `below`
     names groups below it to use instead, by controller (`Groups.attach`). `personality` is its execution domain
-    (`LINUX32`), `state` its id, status, bundle and annotations, which a seccomp agent is told. The rest is as in
-    `create`. Raises LaunchError.
+    (`LINUX32`), `state` its id, status, bundle and annotations, which a seccomp agent is told. `chroot`: its root is
+    init's and not the mount namespace's, which is not the container's own. The rest is as in `create`. Raises
+    LaunchError.
     """
-    pidfd = -1
+    descriptors: list[int] = []
     try:
         document = read_process(process)
         validate_process(document)
         groups = _once.groups()
-        pidfd = pidfd_open(pid)
+        descriptors.append(pidfd_open(pid))
+        if chroot:
+            descriptors.append(_root_of(pid))
         flags, parent = outside.namespaces_of(pid)
-        descriptors = [pidfd]
         plan = plan_exec(
             document,
             _once.host(),
-            pid=pid,
             descriptors=descriptors,
             flags=flags,
             console=console,
@@ -365,7 +368,7 @@ def exec_process(
         )
         if plan.join is None:
             plan.parent_namespaces = parent
-        child = outside.clone(plan, outside.Descriptors(stdio, keep_fds, [] if plan.join else descriptors))
+        child = outside.clone(plan, outside.Descriptors(stdio, keep_fds, descriptors))
         try:
             affinity = document.exec_cpu_affinity
             if affinity:
@@ -383,8 +386,15 @@ def exec_process(
     except GroundError as error:
         raise _failed(error) from error
     finally:
-        if pidfd >= 0:
-            os.close(pidfd)
+        for fd in descriptors:
+            os.close(fd)
+
+
+def _root_of(pid: int) -> int:
+    try:
+        return os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise KernelError.of("open", error, f"/proc/{pid}/root") from error
 
 
 def _exec_order(process: Process, state: Mapping[str, object], seccomp: dict[str, Any], plan: Plan) -> outside.Order:
@@ -404,6 +414,12 @@ def delete(config: dict[str, Any], *, bundle: str, id: str, cgroup: str) -> list
         return []
     document = read_config(config)
     return _run_each("poststop", document.hooks.poststop, {**hook_state(id, bundle, document), "status": "stopped"}, 0)
+
+
+def has_own_mounts(config: dict[str, Any]) -> bool:
+    """Whether a container's mount namespace is its own: made for it, not joined by path and not the caller's."""
+    namespaces = (config.get("linux") or {}).get("namespaces") or ()
+    return any(namespace["type"] == "mount" and not namespace.get("path") for namespace in namespaces)
 
 
 def release_root(config: dict[str, Any], bundle: str) -> None:

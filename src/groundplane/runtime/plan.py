@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from groundplane.kernel import caps
-from groundplane.kernel.calls.process import CLONE_NEWCGROUP, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWTIME, CLONE_NEWUSER
+from groundplane.kernel.calls.process import CLONE_NEWCGROUP, CLONE_NEWPID, CLONE_NEWTIME, CLONE_NEWUSER
 from groundplane.oci.runtime import Process
 from groundplane.oci.runtime_reader import Reader
 from groundplane.runtime import options, plan_process
@@ -108,8 +108,12 @@ def plan_container(
         rootless.check(config)
     plan = Plan(process, _clone_flags(config), privileged=host.privileged)
     plan.steps += _isolation(config, plan, f"_ses.{id}" if keyring else "")
-    shared = not any(n.type == "mount" for n in config.linux.namespaces)
-    plan.steps.append(rootfs.ShareRoot(root) if shared else rootfs.PrepareRoot(root, config.linux.rootfs_propagation))
+    mount_namespace = next((n for n in config.linux.namespaces if n.type == "mount"), None)
+    shared = mount_namespace is None or bool(mount_namespace.path)  # others live in it: its root is not ours to swap
+    if shared:
+        plan.steps.append(rootfs.ShareRoot(root, ours=mount_namespace is None))
+    else:
+        plan.steps.append(rootfs.PrepareRoot(root, config.linux.rootfs_propagation))
     plan.steps += _mounts(config, plan, bundle, root, views)
     if _sets_up_dev(config):
         plan.steps += [_devices(config), devices.LinkDevices()]
@@ -144,7 +148,6 @@ def plan_exec(
     process: Process,
     host: Host,
     *,
-    pid: int,
     descriptors: list[int],
     flags: int,
     console: bool,
@@ -152,14 +155,16 @@ def plan_exec(
     personality: str = "",
     seccomp: tuple[bytes, int] | None = None,
 ) -> Plan:
-    """The plan for a process beside the init `pid`: `descriptors` is its pidfd, `flags` where its namespaces differ."""
+    """The plan for a process beside an init: `descriptors` are its pidfd and, where its mount namespace is not its own,
+    its root directory; `flags` are the namespaces where it differs from us.
+    """
     plan = Plan(process, 0, privileged=host.privileged)
     mapped = bool(flags & CLONE_NEWUSER)
     if mapped:
         plan.join = namespaces.JoinProcess(descriptors, flags)
     else:  # PID and time are chosen by the parent; the rest are entered by the child, all at once
         plan.steps.append(namespaces.JoinProcess(descriptors, flags & ~(CLONE_NEWPID | CLONE_NEWTIME)))
-    plan.steps.append(namespaces.EnterRoot(0 if flags & CLONE_NEWNS else pid))
+    plan.steps.append(namespaces.EnterRoot(descriptors))
     plan.steps.append(namespaces.NewSession(keyring))
     if console:
         plan.steps.append(terminal.OpenConsole(process.console_size, process.user.uid, bind=False))

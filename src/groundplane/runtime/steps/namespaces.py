@@ -74,36 +74,35 @@ class JoinProcess(Step):
     __slots__ = ("descriptors", "flags")
 
     def __init__(self, descriptors: list[int], flags: int) -> None:
-        self.descriptors = descriptors  # the pidfd alone, by the number it has once descriptors have been arranged
+        self.descriptors = descriptors  # first the pidfd, by the number it has once descriptors have been arranged
         self.flags = flags
 
     def describe(self) -> str:
         return "joining the container's namespaces"
 
     def apply(self, at: Inside) -> None:
-        (pidfd,) = self.descriptors
         if self.flags:
-            p.setns(pidfd, self.flags, "the container's init")
-        os.close(pidfd)
+            p.setns(self.descriptors[0], self.flags, "the container's init")
         if self.flags & p.CLONE_NEWUSER:
             become_root()
 
 
 class EnterRoot(Step):
-    """Stand in the container's root directory: the mount namespace's, or, where that is shared, init's own."""
+    """Stand in the container's root directory: the mount namespace's, or, where that is not its own, init's."""
 
-    __slots__ = ("pid",)
+    __slots__ = ("descriptors",)
 
-    def __init__(self, pid: int = 0) -> None:
-        self.pid = pid  # of init, as this mount namespace's proc counts; 0: the mount namespace is the container's
+    def __init__(self, descriptors: list[int]) -> None:
+        self.descriptors = descriptors  # the pidfd, and then the root's where the namespace's root is not it
 
     def describe(self) -> str:
         return "entering the container's root"
 
     def apply(self, at: Inside) -> None:
         try:
-            if self.pid:
-                os.chroot(f"/proc/{self.pid}/root")
+            if len(self.descriptors) > 1:
+                os.fchdir(self.descriptors[1])
+                os.chroot(".")
             os.chdir("/")
             at.root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:

@@ -64,12 +64,17 @@ def _make_parent_private(path: str) -> None:
 
 
 class ShareRoot(Step):
-    """The root directory as a mount of its own in the caller's mount namespace (`hostroot.py`); outside is told."""
+    """The root directory as a mount of its own in a mount namespace that others live in.
 
-    __slots__ = ("path",)
+    In the caller's (`hostroot.py`) outside is told, to take it away again; in one that was joined by its path it stays
+    as long as that, as with runc.
+    """
 
-    def __init__(self, path: str) -> None:
+    __slots__ = ("ours", "path")
+
+    def __init__(self, path: str, *, ours: bool) -> None:
         self.path = path
+        self.ours = ours
 
     def describe(self) -> str:
         return f"preparing rootfs {self.path}"
@@ -79,7 +84,8 @@ class ShareRoot(Step):
         tree = m.open_tree(source, "", recursive=True, what=self.path)
         m.mount_setattr(tree, propagation=m.MS_PRIVATE, recursive=True, what=self.path)
         m.attach(tree, source, what=self.path)
-        at.talk.say("rooted")
+        if self.ours:
+            at.talk.say("rooted")
         os.close(source)
         at.root = tree
 

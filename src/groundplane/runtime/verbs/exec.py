@@ -48,6 +48,7 @@ def exec(given: Parsed, globals: Globals) -> int:
             "bundle": container.bundle,
             "annotations": container.config.get("annotations") or {},
         },
+        chroot=not launch.has_own_mounts(container.config),
     )
     try:
         creation.warn(globals, created.warnings)
