@@ -352,7 +352,6 @@ def exec_process(
     try:
         document = read_process(process)
         validate_process(document)
-        groups = _once.groups()
         descriptors.append(pidfd_open(pid))
         if chroot:
             descriptors.append(_root_of(pid))
@@ -370,14 +369,7 @@ def exec_process(
             plan.parent_namespaces = parent
         child = outside.clone(plan, outside.Descriptors(stdio, keep_fds, descriptors))
         try:
-            affinity = document.exec_cpu_affinity
-            if affinity:
-                outside.set_affinity(child, affinity.initial)
-            outside.attach(child, groups, cgroup, below=below, beside=pid)
-            if affinity:
-                outside.set_affinity(child, affinity.final)
-            elif cgroup:
-                outside.reset_affinity(child)
+            _attach(child, document, cgroup, below=below, beside=pid)
             outside.await_ready(child, _exec_order(document, state or NO_STATE, seccomp or {}, plan))
         except BaseException:
             child.end()
@@ -395,6 +387,19 @@ def _root_of(pid: int) -> int:
         return os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise KernelError.of("open", error, f"/proc/{pid}/root") from error
+
+
+def _attach(
+    child: outside.Child, process: Process, cgroup: str, *, below: Mapping[str, str] | None, beside: int
+) -> None:
+    """Into the container's groups, on the CPUs that config.md's execCPUAffinity says, before and after."""
+    if affinity := process.exec_cpu_affinity:
+        outside.set_affinity(child, affinity.initial)
+    outside.attach(child, _once.groups(), cgroup, below=below, beside=beside)
+    if affinity:
+        outside.set_affinity(child, affinity.final)
+    elif cgroup:
+        outside.reset_affinity(child)
 
 
 def _exec_order(process: Process, state: Mapping[str, object], seccomp: dict[str, Any], plan: Plan) -> outside.Order:
