@@ -363,3 +363,25 @@ def test_cgroups_that_may_not_be_made_are_done_without_where_nothing_needs_them(
     box.linux["cgroupsPath"] = f"/{box.cgroup}"
     assert run("--rootless", "true").returncode == 1
     assert os.listdir(box.directory / "state") == []
+
+
+def test_a_failed_creation_takes_no_parent_of_another_away(box: Box, ground: CommandLine) -> None:
+    """Ten at once below a parent that is not there yet: the five that fail take back what they made, and only that."""
+    bundles = []
+    for index in range(10):
+        bundle = box.directory / f"bundle{index}"
+        bundle.mkdir()
+        box.linux["cgroupsPath"] = f"/{box.cgroup}/shared/parent/{index}"
+        box.config["root"]["path"] = str(box.root)
+        box.process["args"] = ["true" if index % 2 else "nosuch"]
+        (bundle / "config.json").write_text(json.dumps(box.config))
+        bundles.append(bundle)
+    words = [*COMMAND, "--root", str(ground.root), "run"]
+    for _ in range(3):
+        runs = [
+            subprocess.Popen([*words, f"c{index}"], cwd=bundle, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            for index, bundle in enumerate(bundles)
+        ]
+        said = [run.communicate(timeout=30)[1].decode() for run in runs]
+        assert [run.returncode for run in runs] == [1, 0] * 5, said
+    registry.detect().remove(box.cgroup)
