@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -120,6 +121,35 @@ def test_somebody_compacts_what_was_not_seen_yet(state_root: Path) -> None:
 
     with etcd.cluster(state_root, 3) as server:
         asyncio.run(asyncio.wait_for(scenario(server), 60))
+
+
+def test_etcd_is_put_back_to_an_older_state(state_root: Path) -> None:
+    """As after a snapshot was restored under running servers: nothing of what they remember is true any more."""
+
+    async def scenario(server: Cluster) -> None:
+        [member] = server.members
+        store = await open_store(server.url())
+        try:
+            for n in range(20):
+                await store.create(f"/k/{n}", b"")
+            watch = store.watch("/", store.revision)
+            member.kill()
+            shutil.rmtree(state_root / "etcd" / member.name)
+            await asyncio.to_thread(server.restart, member)
+            with pytest.raises(Compacted):
+                async with asyncio.timeout(20):
+                    await watch.next()
+            await store.sync()
+            assert (await store.list("/")).entries == []
+            again = store.watch("/", store.revision)
+            revision = await store.create("/k/0", b"new")
+            assert [e.revision for e in again.pending()] == [revision]
+            assert await store.check() == []
+        finally:
+            await store.close()
+
+    with etcd.cluster(state_root) as server:
+        asyncio.run(asyncio.wait_for(scenario(server), 50))
 
 
 def test_a_value_that_etcd_does_not_take_is_refused(state_root: Path) -> None:

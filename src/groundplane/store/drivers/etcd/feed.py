@@ -4,7 +4,7 @@
 
 The view takes in whole revisions in order, so where a watch ends is where the next one begins, on whatever member:
 nothing is lost, nothing comes twice. Where somebody compacted past that point, what happened between is gone: all
-watchers are told Compacted and the view is loaded anew.
+watchers are told Compacted and the view is loaded anew. The same happens where etcd was put back to an older state.
 
 A watch can also fall silent without ending (a paused member, a cut network). So a revision that must come is waited
 for (`reach`), and where nothing at all is heard for a second the watch is opened again on another member. Every two
@@ -90,8 +90,13 @@ class Feed:
             await asyncio.wait((before,))
             self._asking, self._next = self._next, None
         try:
+            seen = self.view.revision
             answer = await self.ask(RANGE, {"key": self._keys.sync, "keys_only": True})
-            await self.catch_up(messages.revision_of(answer))
+            newest = messages.revision_of(answer)
+            if newest < seen:
+                await self._turned_back(newest)
+            else:
+                await self.catch_up(newest)
             return self.view.revision
         finally:
             if self._next is None:
@@ -223,6 +228,13 @@ class Feed:
         old, self.view = self.view, view
         old.watchers.drop_all(oldest)
         self._arrived(view.revision)
+
+    async def _turned_back(self, newest: int) -> None:
+        """etcd is older than what it showed before: somebody has put a snapshot back. Nothing that is here is true."""
+        _log.error("etcd has an older state than before; loading anew", at=self.view.revision, etcd=newest)
+        await self._reload(newest)
+        if self._stream is not None:
+            self._stream.cancel()  # it would wait for a revision that is far ahead now
 
     async def _load(self, oldest: int = 0) -> View:
         """Everything as of one revision. Raises StoreError, StoreUnavailable."""
