@@ -27,6 +27,18 @@ async def writer(store: Store, name: str) -> None:
             say(revision, "delete", key, value + "b")
 
 
+async def leaser(store: Store, name: str) -> None:
+    """Keys on a lease, which is ended: what happens to them is told as the watch shows it."""
+    watch = store.watch(f"/leased/{name}/", store.revision)
+    for count in range(1_000_000):
+        lease = await store.grant(600)
+        keys = [f"/leased/{name}/{count}-{n}" for n in range(5)]
+        await asyncio.gather(*(store.create(key, key.encode(), lease=lease) for key in keys))
+        await store.revoke(lease)
+        for event in watch.pending():
+            say(event.revision, event.type.value, event.key, event.value.decode())
+
+
 def say(revision: int, kind: str, key: str, value: str) -> None:
     # One write(2) a line, unbuffered, so that a line is either said or not.
     os.write(1, f"{revision} {kind} {key} {value}\n".encode())
@@ -35,7 +47,7 @@ def say(revision: int, kind: str, key: str, value: str) -> None:
 async def main(url: str, number: str) -> None:
     store = await open_store(url)
     writers = [writer(store, f"r{number}w{n}") for n in range(8)]
-    await asyncio.gather(*writers, compactor(store))
+    await asyncio.gather(*writers, leaser(store, f"r{number}"), compactor(store))
 
 
 async def compactor(store: Store) -> None:

@@ -37,6 +37,7 @@ async def everything(url: str) -> tuple[list[Event], dict[str, tuple[bytes, int]
             watch = store.watch("", 0)
         except Compacted as compacted:
             watch = store.watch("", compacted.oldest)
+        assert await store.check() == []
         page = await store.list("")
         return watch.pending(), {e.key: (e.value, e.revision) for e in page.entries}, store.revision
     finally:
