@@ -38,5 +38,5 @@ def run(args: list[str], place: Place) -> int:
 
     if not Attached(connection, rest, tty=tty, stdin=stdin, resize=resize).pump():
         return 0
-    code: int = decode(answer.read())["StatusCode"]
+    code: int = decode(answer.first_line())["StatusCode"]
     return code

@@ -82,6 +82,13 @@ class Response:
         if rest:
             yield rest
 
+    def first_line(self) -> bytes:
+        """The body's first line once it is there, empty where there is none; closes the connection, come what may."""
+        try:
+            return next(self.lines(), b"")
+        finally:
+            self.close()
+
     def hijack(self) -> tuple[_socket.socket, bytes]:
         """The connection itself, and what was read of it beyond the head."""
         rest, self._buffer = self._buffer, b""

@@ -80,7 +80,7 @@ def _foreground(api: Api, id: str, given: Parsed) -> int:
     if not attached.pump():
         answer.close()
         return 0  # detached by its keys; the container goes on
-    code: int = decode(answer.read())["StatusCode"]
+    code: int = decode(answer.first_line())["StatusCode"]
     return code
 
 

@@ -47,5 +47,5 @@ def _attached(api: Api, name: str, *, stdin: bool) -> int:
         raise
     if not Attached(connection, rest, tty=info["Config"]["Tty"], stdin=bool(query["stdin"])).pump():
         return 0
-    code: int = decode(answer.read())["StatusCode"]
+    code: int = decode(answer.first_line())["StatusCode"]
     return code
