@@ -349,3 +349,17 @@ def test_the_roots_propagation_and_that_of_all_mounts(box: Box, kind: str) -> No
     for place in ("/", "/dev"):
         tags = [word.partition(":")[0] for word in lines[place].split(" - ")[0].split()[6:]]
         assert tags == {"rshared": ["shared"], "runbindable": ["unbindable"]}.get(kind, [])
+
+
+@pytest.mark.parametrize("option", ["", "idmap"])
+def test_flags_of_the_hosts_mount_stay_in_a_user_namespace(box: Box, option: str) -> None:
+    """mount_namespaces(7): what a less privileged namespace gets locked, its root cannot clear; mapped or not."""
+    map_root(box, 100000)
+    with tree(box) as source:
+        subprocess.run(["mount", "-o", "remount,bind,ro,nosuid,nodev", str(source)], check=True)
+        box.mount("/m", "bind", str(source), "rbind", *([option] if option else []))
+        for kind in ("bounding", "permitted", "effective"):
+            box.process["capabilities"][kind] = ["CAP_SYS_ADMIN"]
+        out = box.run(script="mount -o remount,bind,rw /m; touch /m/x; grep ' /m ' /proc/self/mountinfo").out
+    assert "ermission denied" in out or "not permitted" in out
+    assert " /m ro,nosuid,nodev" in out

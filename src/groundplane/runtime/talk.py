@@ -32,8 +32,8 @@ At any time inside may say `error CODE TEXT` and end instead; outside reads it w
 
         │◀──────────────────────────────────────── source PATH │   a path that a user namespace's root cannot walk to
         │ ── source + a descriptor of it ──────────────────────▶│
-        │◀──────────────────────────────────────── tree NUMBER │   a bind mount (of config.json) with mapped owners
-        │ ── tree + a detached mount ──────────────────────────▶│
+        │◀───────────────────── tree NUMBER + a detached mount │   one of config.json's, whose owners are to be mapped
+        │ ── go ────────────────────────────────────────────────▶│
         │◀──────────────────────────────────────── netdevices  │   of the host's, to become the container's
         │ ── go ────────────────────────────────────────────────▶│
         │◀──────────────────────────────── listener DESCRIPTOR │   the seccomp filter is in force and has a listener
@@ -90,11 +90,11 @@ class Talk:
         word, _, text = data.decode(errors="surrogateescape").partition(" ")
         return word, text
 
-    def say_with_fd(self, word: str, fd: int) -> None:
+    def say_with_fd(self, word: str, fd: int, text: str = "") -> None:
         """Send one message with a descriptor. SCM_RIGHTS, unix(7)."""
         endpoint = socket(fileno=os.dup(self.write_fd))
         try:
-            endpoint.sendmsg([f"{word} ".encode()], [(SOL_SOCKET, SCM_RIGHTS, fd.to_bytes(4, "little"))])
+            endpoint.sendmsg([f"{word} {text}".encode()], [(SOL_SOCKET, SCM_RIGHTS, fd.to_bytes(4, "little"))])
         finally:
             endpoint.close()
 

@@ -42,31 +42,26 @@ def open_source(pid: int, path: str) -> int:
         os.close(root)
 
 
-def make_tree(pid: int, config: Config, index: int, bundle: str) -> int:
-    """A detached copy of a bind mount's source whose owners are mapped. mount_setattr(2), MOUNT_ATTR_IDMAP, ≥ 5.12.
+def map_owners(pid: int, mount: Mount, tree: int) -> None:
+    """Map the owners of a detached mount that `pid` has made. mount_setattr(2), MOUNT_ATTR_IDMAP, ≥ 5.12.
 
-    Made here, because the kernel wants CAP_SYS_ADMIN in the user namespace that the file system itself belongs to.
+    Done here, because the kernel wants CAP_SYS_ADMIN in the user namespace that the file system itself belongs to.
     Without mappings of the mount's own the container's user namespace lends its (config.md, "Mounts").
     """
-    mount = config.mounts[index]
     parsed = options.parse(mount.options)
-    source = mount.source if mount.source.startswith("/") else f"{bundle}/{mount.source}"
     try:
-        tree = m.open_tree(m.AT_FDCWD, source, recursive=parsed.recursive)
+        namespace = _namespace(pid, mount)
         try:
-            namespace = _namespace(pid, mount)
-            try:
-                recursive = parsed.recursive_idmap and parsed.recursive
-                m.mount_setattr(tree, set=m.MOUNT_ATTR_IDMAP, userns_fd=namespace, recursive=recursive, what=source)
-            finally:
-                os.close(namespace)
-        except BaseException:
-            os.close(tree)
-            raise
+            recursive = parsed.recursive_idmap and parsed.recursive
+            change = m.MOUNT_ATTR_IDMAP
+            m.mount_setattr(tree, set=change, userns_fd=namespace, recursive=recursive, what=mount.source)
+        finally:
+            os.close(namespace)
     except KernelError as error:
-        what = f'error mounting "{source}" to rootfs at "{mount.destination}"'
+        what = f'error mounting "{mount.source}" to rootfs at "{mount.destination}"'
         raise FavourError(f"error during container init: {what}: {words(error)}") from None
-    return tree
+    finally:
+        os.close(tree)
 
 
 def _namespace(pid: int, mount: Mount) -> int:

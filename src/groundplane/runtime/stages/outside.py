@@ -252,8 +252,6 @@ def await_ready(child: Child, order: Order) -> None:
             word, text, fd = child.talk.hear_with_fd()
         except Gone:
             raise Lost("container init ended before it was ready") from None
-        if fd >= 0:
-            child.console_fd = fd
         if word == "ready":
             break
         if word == "error":
@@ -270,36 +268,31 @@ def await_ready(child: Child, order: Order) -> None:
             run_in_bundle("prestart", hooks.prestart, order.state, child.pid)
             run_in_bundle("createRuntime", hooks.create_runtime, order.state, child.pid)
             child.talk.say("go")
-        elif word != "console":
-            _serve(child, order, word, text)
+        elif word == "console":
+            child.console_fd = fd
+        else:
+            _serve(child, order, word, text, fd)
 
 
-def _serve(child: Child, order: Order, word: str, text: str) -> None:
+def _serve(child: Child, order: Order, word: str, text: str, fd: int) -> None:
     """The rarer requests, whose code is loaded only for them."""
     if word == "rooted":
         child.rooted = True
         return
     from groundplane.runtime.stages import favours
 
-    if word == "listener":
-        favours.hand_over_listener(child.pid, child.pidfd, int(text), order.listener, order.state)
-        child.talk.say("go")
-        return
-    if word == "netdevices":
-        assert order.config is not None
-        favours.move_devices(child.pid, order.config)
-        child.talk.say("go")
-        return
     if word == "source":
         fd = favours.open_source(child.pid, text)
-    else:
-        assert word == "tree"
-        assert order.config is not None
-        fd = favours.make_tree(child.pid, order.config, int(text), str(order.state["bundle"]))
-    try:
         child.talk.say_with_fd(word, fd)
-    finally:
         os.close(fd)
+        return
+    if word == "listener":
+        favours.hand_over_listener(child.pid, child.pidfd, int(text), order.listener, order.state)
+    elif word == "netdevices" and order.config is not None:
+        favours.move_devices(child.pid, order.config)
+    elif word == "tree" and order.config is not None:
+        favours.map_owners(child.pid, order.config.mounts[int(text)], fd)
+    child.talk.say("go")
 
 
 def launch_error(text: str) -> LaunchError:

@@ -88,7 +88,7 @@ _UNLABELLED = ("proc", "sysfs", "mqueue")
 
 
 class BindMount(Step):
-    """A file or directory of the host; with `tree` a copy that outside has made, whose owners are mapped."""
+    """A file or directory of the host; with `tree` one whose owners are mapped."""
 
     __slots__ = ("destination", "options", "source", "tree")
 
@@ -96,7 +96,7 @@ class BindMount(Step):
         self.source = source
         self.destination = destination
         self.options = options
-        self.tree = tree  # which of config.json's mounts it is, if outside must make it; else -1
+        self.tree = tree  # which of config.json's mounts it is, if outside must map its owners; else -1
 
     def describe(self) -> str:
         return f'mounting "{self.source}" to rootfs at "{self.destination}"'
@@ -121,14 +121,19 @@ class BindMount(Step):
                 os.close(place)
 
     def _copy(self, at: Inside) -> int:
-        """The detached mount."""
-        if self.tree >= 0:
-            return at.ask("tree", str(self.tree))
+        """The detached mount, with its owners mapped by outside where that was asked for.
+
+        Cloned in here in any case, so that a user namespace's root cannot clear what the host has set on the mount.
+        """
         source = open_outside(at, self.source)
         try:
-            return m.open_tree(source, "", recursive=self.options.recursive, what=self.source)
+            tree = m.open_tree(source, "", recursive=self.options.recursive, what=self.source)
         finally:
             os.close(source)
+        if self.tree >= 0:
+            at.talk.say_with_fd("tree", tree, str(self.tree))
+            at.hear("go")
+        return tree
 
 
 class Remount(Step):
