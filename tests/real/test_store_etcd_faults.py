@@ -156,7 +156,7 @@ def test_a_value_that_etcd_does_not_take_is_refused(state_root: Path) -> None:
     async def scenario(server: Cluster) -> None:
         store = await open_store(server.url())
         try:
-            for size in (4_300_000, 20_000_000):  # above etcd's limit, and above that of its gRPC server
+            for size in (4_300_000, 8_000_000):  # above etcd's limit, and above that of its gRPC server
                 with pytest.raises(TooLarge, match=f"{size} bytes"):
                     await store.create("/large", b"x" * size)
             assert await store.get("/large") is None
