@@ -23,16 +23,18 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from groundplane.runtime.plan import Plan
+    from groundplane.runtime.stages.outside import Descriptors
     from groundplane.runtime.talk import Talk
 
 
-def run(plan: Plan, talk: Talk, offsets: Sequence[str]) -> None:
+def run(plan: Plan, talk: Talk, descriptors: Descriptors, offsets: Sequence[str]) -> None:
     """Enter what the plan joins, and clone. Returns in the new process only."""
     assert plan.join is not None
     offsets_fd = -1
     try:
         p.set_dumpable(0)
         p.set_name("ground:between")
+        p.close_all_but(_needed(talk, descriptors))  # before it enters a namespace, as `inside` says why
         if plan.new_time and offsets:  # opened now: among the mounts joined /proc may be anything (CVE-2025-52881)
             offsets_fd = os.open("/proc/self/timens_offsets", os.O_WRONLY | os.O_CLOEXEC)
         plan.join.apply(Inside(talk))
@@ -48,6 +50,13 @@ def run(plan: Plan, talk: Talk, offsets: Sequence[str]) -> None:
         return
     talk.say_with_fd("born", pidfd)
     os._exit(0)
+
+
+def _needed(talk: Talk, descriptors: Descriptors) -> set[int]:
+    gate = descriptors.gate
+    keep = {talk.read_fd, talk.write_fd, *descriptors.stdio, *descriptors.keep, *descriptors.extra}
+    keep |= {gate.read_fd, gate.write_fd} if gate else set()
+    return keep | ({descriptors.trampoline} if descriptors.trampoline >= 0 else set())
 
 
 def await_birth(between: int, talk: Talk) -> tuple[int, int]:

@@ -116,7 +116,7 @@ def clone(plan: Plan, descriptors: Descriptors, offsets: Sequence[str] = (), cgr
         raise
     if pid == 0:
         if plan.join is not None:
-            between.run(plan, theirs, offsets)
+            between.run(plan, theirs, descriptors, offsets)
         inside.run(plan, theirs, descriptors)
     _restore(restore)
     theirs.close()
