@@ -128,9 +128,7 @@ CAVEATS = """
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Ours and the installed peers, one run.")
     parser.add_argument("--quick", action="store_true", help="few rounds: a minute instead of five; noisier")
-    parser.add_argument(
-        "--only", default="", help="comma-separated parts: machine, store, engine, runtime, api, platform"
-    )
+    parser.add_argument("--only", default="", help="comma-separated parts, which alone are measured and written anew")
     parser.add_argument("--print", action="store_true", help="print only, do not write the page")
     wish = parser.parse_args()
     if os.geteuid() != 0:
@@ -140,16 +138,36 @@ def main() -> None:
     if unknown := sorted(set(chosen) - set(known)):
         sys.exit(f"bench: no part {unknown[0]!r}; there are {', '.join(known)}")
     compileall.compile_dir(ROOT / "src", quiet=1)  # as an installed package is, also where Python may not keep bytecode
-    head, pages = INTRODUCTION + facts() + "\n", []
+    head, pages = INTRODUCTION + facts() + "\n", dict[str, str]()
     for name in chosen:
         heading, work = known[name]
         began = time.monotonic()
-        pages.append(f"\n## {heading}\n\n{table(work())}")
-        print(pages[-1], f"({name}: {time.monotonic() - began:.0f} s)", sep="\n", flush=True)
-    if not wish.print and not wish.only:
-        PAGE.parent.mkdir(parents=True, exist_ok=True)
-        PAGE.write_text(head + "".join(pages) + CAVEATS)
-        print(f"written: {PAGE.relative_to(ROOT)}")
+        pages[heading] = table(work())
+        print(
+            f"\n## {heading}\n\n{pages[heading]}", f"({name}: {time.monotonic() - began:.0f} s)", sep="\n", flush=True
+        )
+    if wish.print:
+        return
+    PAGE.parent.mkdir(parents=True, exist_ok=True)
+    if wish.only:
+        PAGE.write_text(with_parts(PAGE.read_text(), pages, [heading for heading, _ in known.values()]))
+    else:
+        PAGE.write_text(head + "".join(f"\n## {heading}\n\n{text}" for heading, text in pages.items()) + CAVEATS)
+    print(f"written: {PAGE.relative_to(ROOT)}")
+
+
+def with_parts(page: str, parts: dict[str, str], order: list[str]) -> str:
+    """The page with these parts measured anew, each with its own date; `order` is that of all headings."""
+    head, *sections = page.split("\n## ")
+    found = dict(section.split("\n", 1) for section in sections)
+    measured = (
+        f"{time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC, commit {_commit()}, load {os.getloadavg()[0]:.1f}"
+    )
+    for heading, text in parts.items():
+        found[heading] = f"\nMeasured apart from the rest, {measured}.\n\n{text}"
+    known = [heading for heading in order if heading in found]
+    kept = [*known, *(heading for heading in found if heading not in known)]
+    return head + "".join(f"\n## {heading}\n{found[heading]}" for heading in kept)
 
 
 if __name__ == "__main__":
