@@ -130,8 +130,9 @@ def test_an_update_from_standard_input(box: Box, ground: CommandLine) -> None:
     ground("run", "-d", "c", cwd=box.directory)
     pid = json.loads(ground("state", "c").stdout)["pid"]
     words = [*COMMAND, "--root", str(ground.root), "update", "-r", "-", "c"]
-    for text, code in (('{"pids": {"limit": 44}}', 0), ('{"pids": {"limit": "x"}}', 1), ("[]", 1), ("{", 1)):
-        done = subprocess.run(words, input=text, capture_output=True, text=True, check=False)
+    wrong = (b'{"pids": {"limit": "x"}}', b"[]", b"{", b'"\xff"', b"[" * 100_000, b'{"pids": 1e999}')
+    for text, code in ((b'{"pids": {"limit": 44}}', 0), *((text, 1) for text in wrong)):
+        done = subprocess.run(words, input=text, capture_output=True, check=False)
         assert done.returncode == code, done.stderr
         assert len(done.stderr.splitlines()) == code
         assert granted(pid)["pids"] == "44"

@@ -140,6 +140,18 @@ def test_ps(box: Box, make: Callable[..., CommandLine]) -> None:
     assert shapes[0] == shapes[1]
 
 
+@pytest.mark.needs("ps")
+def test_ps_of_a_command_line_that_is_no_text(box: Box, ground: CommandLine) -> None:
+    box.process["args"] = ["sh", "-c", "A=$(printf 'x\\377\\vy'); sh -c 'sleep 1000; :' \"$A\"; :"]
+    box.save()
+    ground("run", "-d", "c", cwd=box.directory)
+    words = [*COMMAND, "--root", str(ground.root), "ps", "c"]
+    while len(registry.detect().processes(box.cgroup)) < 3:
+        pass
+    done = subprocess.run(words, capture_output=True, check=False)
+    assert (done.returncode, len(done.stdout.split(b"\n"))) == (0, 5), done
+
+
 @pytest.mark.needs("runc")
 def test_features_have_runcs_shape(ground: CommandLine) -> None:
     theirs = json.loads(subprocess.run(["runc", "features"], capture_output=True, check=True).stdout)

@@ -13,7 +13,7 @@ from groundplane.base.errors import GroundError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, BinaryIO
 
 _LIMIT = 64 << 20  # bytes; the largest documents seen in the field are a few hundred kilobytes
 _BLANKS = " \t\n\r"
@@ -82,13 +82,18 @@ def encode_text(text: str) -> str:
 def read_text(path: str) -> str:
     """A whole text file. Raises OSError, GroundError."""
     with open(path, "rb") as file:
-        data = file.read(_LIMIT + 1)
+        return read_stream(file, path)
+
+
+def read_stream(file: BinaryIO, what: str) -> str:
+    """All the text of an open file; `what` names it in the error. Raises OSError, GroundError."""
+    data = file.read(_LIMIT + 1)
     if len(data) > _LIMIT:
-        raise GroundError(f"{path}: larger than {_LIMIT} bytes")
+        raise GroundError(f"{what}: larger than {_LIMIT} bytes")
     try:
         return data.decode()
     except UnicodeDecodeError as error:
-        raise GroundError(f"{path}: not a JSON document: not UTF-8") from error
+        raise GroundError(f"{what}: not a JSON document: not UTF-8") from error
 
 
 def read_json(path: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 
 from groundplane.base.errors import GroundError
 from groundplane.runtime.state import Store
@@ -26,14 +27,16 @@ def ps(given: Parsed, globals: Globals) -> int:
         return 0
     if form != "table":
         raise GroundError("invalid format option")
-    for line in select(_host_ps(options or ["-ef"]), pids):
-        print(line)
+    text = "".join(f"{line}\n" for line in select(_host_ps(options or ["-ef"]), pids))
+    sys.stdout.flush()
+    sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
+    sys.stdout.buffer.flush()
     return 0
 
 
 def select(output: str, pids: Collection[int]) -> list[str]:
     """The heading of ps(1)'s output and the lines of those processes. Raises GroundError."""
-    heading, *lines = output.splitlines() or [""]
+    heading, *lines = output.split("\n")  # and nothing else that splitlines() takes for an end of line
     columns = heading.split()
     if "PID" not in columns:
         raise GroundError("couldn't find PID field in ps output")
@@ -45,7 +48,12 @@ def select(output: str, pids: Collection[int]) -> list[str]:
 def _host_ps(options: list[str]) -> str:
     try:
         done = subprocess.run(
-            ["ps", *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+            ["ps", *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="surrogateescape",  # a command line is whatever its process wrote there
+            check=False,
         )
     except FileNotFoundError:
         raise GroundError('exec: "ps": executable file not found in $PATH') from None

@@ -11,7 +11,7 @@ import sys
 
 from groundplane.base.errors import GroundError
 from groundplane.oci.runtime_resources import read_resources
-from groundplane.runtime.documents import decode, read_text
+from groundplane.runtime.documents import decode, read_stream, read_text
 from groundplane.runtime.resources import limits_of, notices_of
 from groundplane.runtime.state import Store, locked
 from groundplane.runtime.verbs.showing import groups_for
@@ -156,7 +156,7 @@ def _wanted(given: Parsed, globals: Globals) -> dict[str, Any]:
 
 def _read(source: str) -> str:
     if source == "-":
-        return sys.stdin.read()
+        return read_stream(sys.stdin.buffer, "standard input")
     try:
         return read_text(source)
     except OSError as error:
