@@ -179,6 +179,7 @@ def test_capabilities_are_those_we_can_give() -> None:
     assert made.warnings == [
         "ignoring unknown or unavailable capabilities: ['CAP_X']",
         "this host cannot give CAP_CHOWN: the container runs without",
+        "can't raise ambient capability CAP_KILL: operation not permitted",
     ]
 
 

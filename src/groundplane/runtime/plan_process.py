@@ -93,12 +93,14 @@ def _capabilities(process: Process, host: Host, warnings: list[str], *, mapped: 
         warnings.append(f"this host cannot give {', '.join(caps.names(missing))}: the container runs without")
     permitted = caps.mask(wanted.permitted) & have
     inheritable = caps.mask(wanted.inheritable) & have
+    lost = caps.names(caps.mask(wanted.ambient) & have & ~(permitted & inheritable))
+    warnings += [f"can't raise ambient capability {name}: operation not permitted" for name in lost]
     return identity.CapabilitySets(
         bounding=caps.mask(wanted.bounding) & have,
         effective=caps.mask(wanted.effective) & permitted,
         permitted=permitted,
         inheritable=inheritable,
-        # An ambient capability must be permitted and inheritable (capabilities(7)); runc passes over others.
+        # An ambient capability must be permitted and inheritable (capabilities(7)); runc warns of others.
         ambient=caps.mask(wanted.ambient) & permitted & inheritable,
     )
 
