@@ -309,7 +309,7 @@ def test_a_killed_backup_leaves_nothing(state_root: Path) -> None:
         complete += len(names)
         shutil.rmtree(backups)
         backups.mkdir()
-    assert complete > KILLS // 5
+    assert complete >= KILLS // 4
 
 
 def test_a_killed_restore_happened_or_not(state_root: Path) -> None:
@@ -336,15 +336,21 @@ def test_a_killed_restore_happened_or_not(state_root: Path) -> None:
 
 
 def killed_movers(what: str, path: Path, other: Path) -> Iterator[float]:
-    """Start the work, kill it at a random moment, again and again; the seconds that it had."""
+    """Start the work, kill it at a random moment, at the latest when it is done; the seconds that it had.
+
+    The first is killed at once and each fourth when it is done, however slow this machine is.
+    """
     chance = random.Random(11)
-    for _ in range(KILLS):
+    for turn in range(KILLS):
         words = [sys.executable, str(MOVER), what, str(path), str(other)]
         with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as mover:
             assert mover.stdout is not None
             assert mover.stdout.readline() == "begin\n"
-            seconds = chance.random() * 0.08
-            time.sleep(seconds)  # the moment of the kill is what is tried
+            seconds = chance.random() * 0.08 if turn else 0.0
+            if turn % 4 == 3:
+                assert mover.stdout.readline() == "done\n"
+            else:
+                time.sleep(seconds)  # the moment of the kill is what is tried
             mover.send_signal(signal.SIGKILL)
         yield seconds
 

@@ -88,7 +88,7 @@ async def write(path: str, entries: Sequence[Entry], revision: int, leases: Sequ
 
 
 def sweep(source: str) -> None:
-    """Delete what killed backups of `source` left, wherever it is. Only for who holds the store's lock."""
+    """Delete what killed backups of `source` left, wherever it is. Only for who holds the lock. Raises OSError."""
     for note in glob.glob(glob.escape(source) + _NOTE + "*"):
         with contextlib.suppress(OSError):
             for name in ("", "-journal"):

@@ -77,8 +77,10 @@ class Leases:
             self._of[event.key] = lease
 
     def join(self, key: str, number: int) -> None:
-        """A key that was written with `number` before the store was opened. Raises KeyError."""
-        lease = self._by_number[number]
+        """A key that was written with `number` before the store was opened."""
+        if (lease := self._by_number.get(number)) is None:
+            _log.error("a key hangs on a lease that is not there, and stays", key=key, lease=number)
+            return
         lease.keys.add(key)
         self._of[key] = lease
 

@@ -23,11 +23,10 @@ _BESIDE = ("", "-wal", "-shm", "-journal")
 
 
 def settle(path: str) -> None:
-    """Finish or clear away what a killed `replace` left. Only for who holds the store's lock."""
-    with log.medium("cannot open", path):
-        _unlink(path + ".restoring")
-        if os.path.exists(path + ".restored"):
-            _exchange(path)
+    """Finish or clear away what a killed `replace` left. Only for who holds the store's lock. Raises OSError."""
+    _unlink(path + ".restoring")
+    if os.path.exists(path + ".restored"):
+        _exchange(path)
 
 
 def replace(path: str, backup: str, *, bump: int, aside: bool) -> tuple[int, int, str]:
@@ -39,7 +38,8 @@ def replace(path: str, backup: str, *, bump: int, aside: bool) -> tuple[int, int
     """
     lock = log.lock(path)
     try:
-        settle(path)
+        with log.medium("cannot write", path):
+            settle(path)
         if os.path.exists(path) and not aside:
             told = "a restore replaces a store only with --replace, and keeps it beside"
             raise StoreError(f"store: {path} exists already; {told}")

@@ -93,8 +93,9 @@ class SqliteStore:
         path = os.path.abspath(path)
         store = cls(path, log.lock(path), clock)
         try:
-            backups.sweep(path)
-            replacing.settle(path)
+            with log.medium("cannot open", path):
+                backups.sweep(path)
+                replacing.settle(path)
             store._view, leases, leased = await store._writer.call(partial(_load, in_memory=keep.in_memory))
         except BaseException:
             await store.close()
