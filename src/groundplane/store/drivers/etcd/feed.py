@@ -120,6 +120,10 @@ class Feed:
         answer = await self.ask(TXN, {"success": [messages.put(self._keys.sync)]})
         await self.reach(messages.revision_of(answer))
 
+    async def approach(self, revision: int) -> None:
+        """Return once the view is at `revision`, or has had a second to get there."""
+        await self._came(revision, _SILENCE)
+
     async def reach(self, revision: int) -> None:
         """Return once the view is at `revision`, one that changed a watched key. Raises StoreUnavailable."""
         loop = asyncio.get_running_loop()

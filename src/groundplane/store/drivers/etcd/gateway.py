@@ -35,7 +35,7 @@ _CONNECTIONS = 256
 _LARGE = 2**20
 _UNFINISHED = frozenset({1, 2, 4, 14})  # Canceled, Unknown, DeadlineExceeded, Unavailable
 PERMISSION, _EXHAUSTED, _UNAUTHENTICATED = 7, 8, 16
-_SPACE = "database space exceeded"
+SPACE = "database space exceeded"
 _STALE = ("invalid auth token", "auth store is old", "user name is empty")
 _log = Log("store.etcd")
 
@@ -49,7 +49,7 @@ class Refused(Exception):
 
     def error(self) -> StoreError:
         """The refusal as the contract's error."""
-        if _SPACE in str(self):
+        if SPACE in str(self):
             return StoreUnavailable(
                 "store: etcd refuses writes, because its database has reached its quota (alarm NOSPACE); compact and "
                 "defragment it, then disarm the alarm (etcdctl alarm disarm)"

@@ -30,7 +30,7 @@ from groundplane.base.log import Log
 from groundplane.store.contract import Entry, EventType, NoSuchLease, StoreError, StoreUnavailable, TooLarge
 from groundplane.store.drivers.etcd import messages
 from groundplane.store.drivers.etcd.feed import RANGE, TXN, Feed
-from groundplane.store.drivers.etcd.gateway import Gateway, Lost, Refused
+from groundplane.store.drivers.etcd.gateway import SPACE, Gateway, Lost, Refused
 from groundplane.store.drivers.etcd.messages import Keys, Message
 
 GRANT, RENEW, REVOKE = "/v3/lease/grant", "/v3/lease/keepalive", "/v3/lease/revoke"
@@ -98,6 +98,12 @@ class Writer:
             begin = self._feed.view.revision  # whatever becomes of this attempt is above
             try:
                 answer = await self._send(self._keys.key(key), expected, request, fence, mark)
+            except Refused as refused:
+                # etcd carries out the write that fills its database, and refuses it all the same (etcdserver/apply.go,
+                # quotaApplierV3). It has answered, so nothing comes later, and no fence is needed (nor room for it).
+                if SPACE in str(refused) and (revision := await self._find_soon(key, kind, begin, mark)):
+                    return revision
+                raise
             except Lost as lost:
                 await self._feed.reach(await self._put_fence(fence))
                 if revision := await self._find(key, kind, begin, mark):
@@ -131,6 +137,11 @@ class Writer:
             return None
         await self._feed.reach(int(there["mod_revision"]))
         return self._keys.entry(there)
+
+    async def _find_soon(self, key: str, kind: EventType, after: int, mark: bytes) -> int:
+        """As `_find`, once the view had its time to be where etcd is now."""
+        await self._feed.approach(messages.revision_of(await self._feed.ask(RANGE, {"key": self._keys.mark})))
+        return await self._find(key, kind, after, mark)
 
     async def _find(self, key: str, kind: EventType, after: int, mark: bytes) -> int:
         """The revision above `after` at which `key` was changed under `mark`; 0 where it was not."""
