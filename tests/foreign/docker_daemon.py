@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from tests.fakes.net_host import NetHost
 
@@ -90,7 +91,7 @@ class Docker:
         groups.remove(self.parent)
 
     def words(self, *words: str, code: int = 0, input: str | None = None) -> subprocess.CompletedProcess[str]:
-        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        with output_file() as out, output_file() as err:
             feed = {"input": input} if input is not None else {"stdin": subprocess.DEVNULL}
             done = subprocess.run(
                 ["docker", *words], env=self.environ, stdout=out, stderr=err, text=True, timeout=30, check=False, **feed
@@ -131,6 +132,11 @@ def docker_daemon() -> Iterator[Docker]:
         finally:
             docker.stop()
             shutil.rmtree(directory)
+
+
+def output_file() -> IO[str]:
+    """Where a program writes; the host's other processes, which `ps` lists, have arguments of any bytes."""
+    return tempfile.TemporaryFile("w+", errors="replace")
 
 
 def write_runtime(path: Path, *options: str) -> None:

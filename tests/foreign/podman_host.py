@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.fakes.net_host import NetHost
-from tests.foreign.docker_daemon import busybox_tree, write_runtime
+from tests.foreign.docker_daemon import busybox_tree, output_file, write_runtime
 
 from groundplane.kernel.cgroups import registry
 
@@ -104,7 +104,7 @@ class Podman:
         groups.remove(self.parent)
 
     def asked(self, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        with output_file() as out, output_file() as err:
             environment = {**os.environ, "CONTAINERS_CONF": f"{self.directory}/containers.conf"}
             command = [*self._words, *words]
             done = subprocess.run(

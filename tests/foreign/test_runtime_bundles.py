@@ -102,7 +102,7 @@ def document(request: pytest.FixtureRequest, directory: Path) -> dict[str, Any]:
 
 
 def outcome(runtime: str, document: dict[str, Any], directory: Path) -> tuple[int, str]:
-    """The exit code and all that was written, by a run from beginning to end; nothing may be left of it."""
+    """The exit code and what the container wrote, by a run from beginning to end; nothing may be left of it."""
     group = f"ground-test-{os.getpid()}/bundle"
     document["linux"]["cgroupsPath"] = f"/{group}"
     bundle = Path(tempfile.mkdtemp(dir=directory))
@@ -119,11 +119,11 @@ def outcome(runtime: str, document: dict[str, Any], directory: Path) -> tuple[in
     groups.remove(group)
     groups.remove(group.partition("/")[0])
     assert not left, f"{runtime} left its cgroup"
-    return done.returncode, done.stdout + done.stderr
+    assert "level=error" not in done.stderr and done.returncode == 7, done  # warnings differ: runc 1.1 has none
+    return done.returncode, done.stdout
 
 
 def test_each_runtime_makes_the_same_of_it(document: dict[str, Any], directory: Path) -> None:
     expected = outcome("runc", document, directory)
-    assert expected[0] == 7, expected
     for runtime in RUNTIMES[1:]:
         assert outcome(runtime, document, directory) == expected, runtime
