@@ -88,6 +88,7 @@ def _command(kernel: Kernel, job: Job, initramfs: Path, report: Path, console: P
     # -icount: the guest's time is what its one processor has executed, 4 ns an instruction, and jumps where it idles.
     # So however busy the host is, nothing in the guest comes too late, and what fails once fails always.
     return [
+        *("setpriv", "--pdeathsig", "KILL"),  # it goes with the test, also when that is killed
         *words.split(),
         *("-accel", "tcg", "-icount", "shift=2,sleep=off", "-rtc", "clock=vm", "-no-reboot"),
         *("-m", str(job.memory)),
