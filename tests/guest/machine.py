@@ -139,7 +139,7 @@ mkdir -p /dev/pts /dev/shm /dev/mqueue
 mount -t devpts -o ptmxmode=666 devpts /dev/pts
 mount -t tmpfs tmpfs /dev/shm
 mount -t tmpfs tmpfs /tmp
-mount -t tmpfs tmpfs /run
+mount -t tmpfs -o mode=755 tmpfs /run
 while read module; do insmod $module; done < /modules/order
 {groups}
 hostname guest
