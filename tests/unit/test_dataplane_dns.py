@@ -263,11 +263,15 @@ async def upstream(address: str, number: int, **behaviour: bool) -> tuple[Any, U
 
 
 def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one, socket.socket() as two:
-        one.bind(("127.0.0.1", 0))
-        two.bind(one.getsockname())
-        number: int = one.getsockname()[1]
-        return number
+    """A number that is free for UDP and for TCP; the kernel picks it for one of them at a time."""
+    while True:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one, socket.socket() as two:
+            one.bind(("127.0.0.1", 0))
+            try:
+                two.bind(one.getsockname())
+            except OSError:
+                continue
+            return int(one.getsockname()[1])
 
 
 @pytest.fixture

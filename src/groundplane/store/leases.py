@@ -56,9 +56,9 @@ class Leases:
         return lease
 
     def living(self, number: int) -> Lease:
-        """The lease. Raises NoSuchLease."""
+        """The lease. Raises NoSuchLease, also where its time is up and its task has not come to run yet."""
         lease = self._by_number.get(number)
-        if lease is None or lease.ended:
+        if lease is None or lease.ended or not self.left(lease):
             raise NoSuchLease(number)
         return lease
 
