@@ -96,6 +96,7 @@ class Lives:
         self.live(None, None)
         self.empty = state(self.platform)
         self._phase("birth", None, self._begin)
+        self._judge_logs()  # with its first output a supervisor makes more files
         self.full = state(self.platform)
         self._phase("death", None, self._end)
         self.judge_empty()

@@ -119,7 +119,7 @@ class Tracer:
         tid = message.value
         is_thread = event == _EVENT_CLONE and _group(tid) == parent.pid
         role = parent.role if is_thread else self._role_of(parent.role)
-        self.threads[tid] = Thread(tid, parent.pid if is_thread else tid, role, parent.pid)
+        self.threads[tid] = Thread(tid, *((parent.pid, role, parent.parent) if is_thread else (tid, role, parent.pid)))
         if tid in self._early:
             self._early.remove(tid)
             _call(_SYSCALL, tid, 0)

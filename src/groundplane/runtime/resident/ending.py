@@ -19,15 +19,26 @@ if TYPE_CHECKING:
 _PATIENCE = 30  # turns of 100 ms: a PID 1 may reap only every 2 seconds
 
 
-def reap(pid: int) -> int | None:
-    """The exit code of a container that has ended, if it is our child.
+def status_of_child(pid: int) -> int | None:
+    """The exit code of a container that has ended, if it is our child. It stays a zombie until `reap`.
 
-    One that joined a user namespace is the launcher's, and the spawner's after it: see `stages/between.py`.
+    So that its status is not lost with us before it is in the exit file: a zombie goes on to the spawner (waitid(2),
+    WNOWAIT). One that joined a user namespace is the launcher's, and the spawner's after it: see `stages/between.py`.
     """
     try:
-        return exit_code(os.waitpid(pid, 0)[1])
+        ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     except ChildProcessError:
         return None
+    if ended is None:
+        return None
+    return ended.si_status if ended.si_code == os.CLD_EXITED else 128 + ended.si_status
+
+
+def reap(pid: int) -> None:
+    try:
+        os.waitpid(pid, 0)
+    except ChildProcessError:  # it was not ours
+        pass
 
 
 def learn_status(pid: int, ticks: int, pidfd: int, told: Callable[[float], int | None]) -> int:

@@ -22,7 +22,14 @@ from groundplane.runtime import launch
 from groundplane.runtime.resident import slots
 from groundplane.runtime.resident.channel import Channel
 from groundplane.runtime.resident.clients import Client, Clients
-from groundplane.runtime.resident.ending import learn_status, oom_killed, read_exit_file, reap, write_exit_file
+from groundplane.runtime.resident.ending import (
+    learn_status,
+    oom_killed,
+    read_exit_file,
+    reap,
+    status_of_child,
+    write_exit_file,
+)
 from groundplane.runtime.resident.launcher import Handover, launch_apart, listen, remove_files
 from groundplane.runtime.resident.streams import Streams
 from groundplane.wire.spawner import (
@@ -267,7 +274,7 @@ class Supervisor:
     def _finish(self) -> None:
         spec, handover = self.spec, self._handover
         handover.read(spec.run_dir)
-        code = reap(handover.pid) if self._ours else None
+        code = status_of_child(handover.pid) if self._ours else None
         if code is None:
             pidfd = slots.PIDFD if self._has_pidfd else -1
             code = learn_status(handover.pid, handover.ticks, pidfd, self._hear)
@@ -277,6 +284,8 @@ class Supervisor:
             self._complain(f"the end of its log is lost: {error}")
         end = Exited(code, oom_killed(self._groups, spec.cgroup), time.time_ns())
         end = write_exit_file(spec.exit_path, end, started_at=handover.at, sync=spec.sync)
+        if self._ours:
+            reap(handover.pid)
         self._clients.tell_all(end)
         self._clear_up()
 
