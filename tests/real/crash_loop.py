@@ -75,7 +75,10 @@ def _judge(lives: Lives, names: list[str]) -> None:
 
 def _all(lives: Lives, names: list[str], so: Callable[[Object], bool], what: str) -> None:
     for name in names:
-        lives.storm.eventually(lambda: so(lives.api.pod(name)), f"{name} {what}")  # noqa: B023 because it is called now
+        try:
+            lives.storm.eventually(lambda: so(lives.api.pod(name)), f"{name} {what}")  # noqa: B023 because it is called now
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {lives.api.pod(name)['status']['containerStatuses']}") from None
 
 
 def _waits(pod: Object) -> bool:

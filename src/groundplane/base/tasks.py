@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from groundplane.base.log import Log
@@ -12,12 +12,9 @@ _log = Log("tasks")
 _T = TypeVar("_T")
 
 
-async def in_thread(work: Callable[[], _T]) -> _T:
-    """Run blocking work in a thread. Cancelled meanwhile, it first waits for the work's end.
-
-    A thread cannot be stopped; `asyncio.to_thread` would return at once, and let go of locks that the work relies on.
-    """
-    task = asyncio.ensure_future(asyncio.to_thread(work))
+async def to_its_end(work: Awaitable[_T]) -> _T:
+    """Do work that must not stay half done: cancelled meanwhile, this first waits for the work's end."""
+    task = asyncio.ensure_future(work)
     cancelled = False
     while not task.done():
         try:
@@ -28,6 +25,14 @@ async def in_thread(work: Callable[[], _T]) -> _T:
         task.exception()  # looked at, so that asyncio does not complain of it
         raise asyncio.CancelledError
     return task.result()
+
+
+async def in_thread(work: Callable[[], _T]) -> _T:
+    """Run blocking work in a thread, to its end.
+
+    A thread cannot be stopped; `asyncio.to_thread` would return at once, and let go of locks that the work relies on.
+    """
+    return await to_its_end(asyncio.to_thread(work))
 
 
 class Tasks:

@@ -16,7 +16,7 @@ from groundplane.base.errors import NotFoundError
 from groundplane.base.ids import hex_id
 from groundplane.base.log import Log
 from groundplane.base.settings import Settings
-from groundplane.base.tasks import Tasks
+from groundplane.base.tasks import Tasks, to_its_end
 from groundplane.engine.containers import execs, logs, names, oci_config
 from groundplane.engine.containers.connection import Connection
 from groundplane.engine.containers.events import EngineEvents
@@ -178,7 +178,7 @@ class Containers:
                     )
                 await self._lives.stop(record, 9, -1)
             await self._lives.settled(record)
-            await self._discard(record)
+            await to_its_end(self._discard(record))  # nobody would find the rest before the engine's next start
             self._lives.tell(record, "destroy")
 
     async def _discard(self, record: Record) -> None:
@@ -217,7 +217,8 @@ class Containers:
                 return
             attached = self._to_attach.pop(record.id, [])
             try:
-                await self._lives.start(record, attached)
+                # Cancelled before it is known whether it runs, the container would be removed beside its launcher.
+                await to_its_end(self._lives.start(record, attached))
             finally:
                 for sock in attached:
                     sock.close()
