@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from tests.real.instance_state import difference, state
 from tests.real.platform_rig import Object, Platform
+from tests.real.resident_processes import is_supervisor, is_zygote
 from tests.real.storm import PODS, Storm, is_ready
 
 NAME = "life"
@@ -56,9 +57,8 @@ class Watch:
 
     def __init__(self, platform: Platform, storm: Storm, *kills: Kill) -> None:
         pids = {"groundd": storm.pids("groundd"), "spawner": storm.pids("spawner")}
-        for pid in storm.pids("supervisor"):
-            is_zygote = os.path.exists(f"/proc/{pid}/fd/10")  # resident/slots.py: closed in supervisors
-            pids.setdefault("zygote" if is_zygote else "supervisor", []).append(pid)
+        named = storm.pids("supervisor")
+        pids |= {"zygote": [*filter(is_zygote, named)], "supervisor": [*filter(is_supervisor, named)]}
         order: Object = {"root": str(platform.root), "run": str(platform.run_dir), "pids": pids}
         order["kills"] = [{**kill.at.__dict__, "victim": kill.victim} for kill in kills]
         self._process = subprocess.Popen(

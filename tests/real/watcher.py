@@ -20,11 +20,11 @@ import select
 import signal
 import sys
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 from tests.real.effects import Effects
 from tests.real.ptrace import FAMILY, THREADS, Thread, Tracer
+from tests.real.resident_processes import children, is_supervisor, lives
 
 from groundplane.kernel.calls.process import pidfd_open
 
@@ -101,9 +101,10 @@ class Watcher:
         if thread.role == victim:
             return [thread.pid]
         found = {t.pid for t in self.tracer.threads.values() if t.role == victim}
-        found |= {pid for pid in self._pids.get(victim, ()) if _lives(pid)}
+        found |= {pid for pid in self._pids.get(victim, ()) if lives(pid)}
         if victim == "supervisor":
-            found |= {child for pid in self._pids.get("zygote", ()) for child in _children(pid)}
+            found |= {child for pid in self._pids.get("zygote", ()) for child in children(pid)}
+            found = {pid for pid in found if is_supervisor(pid)}
         return sorted(found, key=lambda pid: (pid != self._forefather(thread, victim), -pid))
 
     def _forefather(self, thread: Thread, role: str) -> int:
@@ -127,21 +128,6 @@ class Watcher:
                     break
             if 0 in readable and not os.read(0, 1):
                 break
-
-
-def _lives(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
-
-
-def _children(pid: int) -> list[int]:
-    try:
-        found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:
-        return []
-    return [int(child) for child in found if _lives(int(child))]
 
 
 def main() -> None:
