@@ -57,6 +57,7 @@ class Watch:
 
     def __init__(self, platform: Platform, storm: Storm, *kills: Kill) -> None:
         pids = {"groundd": storm.pids("groundd"), "spawner": storm.pids("spawner")}
+        storm.eventually(lambda: any(map(is_zygote, storm.pids("supervisor"))), "the zygote waits for orders")
         named = storm.pids("supervisor")
         pids |= {"zygote": [*filter(is_zygote, named)], "supervisor": [*filter(is_supervisor, named)]}
         order: Object = {"root": str(platform.root), "run": str(platform.run_dir), "pids": pids}

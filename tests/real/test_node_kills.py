@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 from tests.real import kill_points
 from tests.real.crash_loop import removal_points, remove_amid
-from tests.real.kill_points import Kill, kills, pairs, spread
+from tests.real.kill_points import Kill, kills, pairs, spread, step_of
 from tests.real.platform_rig import Platform, platform
 from tests.real.pod_life import Lives
 from tests.real.storm import images
@@ -21,6 +21,7 @@ from tests.real.storm import images
 pytestmark = pytest.mark.needs("root", "cgroups", "net", "overlay", "ip", "nft", "ptrace")
 LONG = os.environ.get("GROUND_KILLS", "")
 ADDRESS = "10.23.0.1"
+_STARTS = {"start init container", "start container", "restart container"}
 
 
 @pytest.fixture(scope="module")
@@ -40,11 +41,17 @@ def test_kills_between_the_steps_of_a_pods_life(lives: Lives) -> None:
     births = spread("birth", kills("birth", lives.points["birth"]), 20)
     deaths = spread("death", kills("death", lives.points["death"]), 18)
     for victim in kill_points.VICTIMS:
-        assert {kill_points.step_of("birth", kill.at) for kill in births if kill.victim == victim} >= {
-            "start init container", "start container", "restart container", "report"
-        }  # fmt: skip
+        assert _steps("birth", births, victim) >= {*_STARTS, "report"}
+        assert _steps("death", deaths, victim) >= {"kill", "end"}
+    for victim in ("groundd", "spawner"):
+        assert _steps("birth", births, victim) >= {"create sandbox", "volumes"}
+        assert _steps("death", deaths, victim) >= {"remove", "clean", "report"}
     missed = [name for pair in pairs(births, deaths) for name in lives.live(*pair)]
     assert missed == []
+
+
+def _steps(phase: str, chosen: list[Kill], victim: str) -> set[str]:
+    return {step_of(phase, kill.at) for kill in chosen if kill.victim == victim}
 
 
 def test_kills_while_a_former_attempt_is_removed(lives: Lives) -> None:
@@ -66,9 +73,8 @@ def test_every_kill() -> None:
             with platform(ADDRESS) as made:
                 lives = ready(made)
                 if waiting is None:
-                    waiting = pairs(kills("birth", lives.points["birth"]), kills("death", lives.points["death"]))[
-                        ::every
-                    ]
+                    births, deaths = (kills(phase, lives.points[phase]) for phase in ("birth", "death"))
+                    waiting = pairs(births, deaths)[::every]
                 while waiting:
                     pair = waiting.pop(0)
                     count += 1
@@ -78,3 +84,10 @@ def test_every_kill() -> None:
             print(faults[-1], flush=True)
     print(f"{count} lives, {len(faults)} faults")
     assert faults == []
+
+
+@pytest.mark.skipif(not LONG, reason="the long form: GROUND_KILLS=all")
+def test_every_kill_of_the_daemon_while_a_former_attempt_is_removed(lives: Lives) -> None:
+    points = removal_points(lives)
+    for batch in (points[start : start + 10] for start in range(0, len(points), 10)):
+        assert remove_amid(lives, [Kill("groundd", point) for point in batch]) == []
