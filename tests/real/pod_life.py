@@ -92,15 +92,21 @@ class Lives:
         self.points: dict[str, list[tuple[Point, bool]]] = {}
 
     def learn(self) -> None:
-        """Two undisturbed lives: the first makes what all share, the second is the measure of all others."""
+        """Two undisturbed lives: the first makes what all share, the second is the measure of all others.
+
+        Points that only one of them has reached (one write to the store more or less) are left out.
+        """
         self._service()
         self.live(None, None)
+        first = {name: {point for point, _ in seen} for name, seen in self.points.items()}
         self.empty = state(self.platform)
         self._phase("birth", None, self._begin)
         self._judge_logs()  # with its first output a supervisor makes more files
         self.full = state(self.platform)
         self._phase("death", None, self._end)
         self.judge_empty()
+        for name, seen in self.points.items():
+            self.points[name] = [(point, alive) for point, alive in seen if point in first[name]]
 
     def live(self, birth: Kill | None, death: Kill | None) -> list[str]:
         """One life; the kills that did not take place, because their points were not reached."""
@@ -131,6 +137,8 @@ class Lives:
         try:
             yield outcome
         finally:
+            if kill is not None:
+                watch.await_kills(2.0)  # what is written last may come after the pod is ready
             outcome += watch.end()
 
     def _forget_deaths(self) -> None:
