@@ -30,6 +30,7 @@ _SENDS = frozenset({"sendmsg", "sendto", "write"})
 _FORKS = frozenset({"fork", "vfork", "clone", "clone3"})
 _CHANGING = os.O_CREAT | os.O_TRUNC
 _NETLINK = {0: "route", 12: "netfilter"}
+_NF_TABLES = 10  # NFNL_SUBSYS_NFTABLES
 _KINDS = {cls.kind: cls.__name__ for cls in Message.__subclasses__()}
 _pidfd_getfd = ctypes.CDLL(None, use_errno=True)["syscall"]
 
@@ -129,10 +130,18 @@ class Effects:
             at, length = (int.from_bytes(_memory(pid, vector + offset, 8), "little") for offset in (0, 8))
         data = _memory(pid, at, min(length, 64))
         if family == socket.AF_NETLINK:
-            return f"netlink {_NETLINK.get(protocol, protocol)} {int.from_bytes(data[4:6], 'little')}"
+            return _netlink(protocol, int.from_bytes(data[4:6], "little"))
         if kind != socket.SOCK_SEQPACKET or not data:
             return ""
         return f"say {_KINDS[data[0]] if data[0] in _KINDS else data.split(b' ')[0].decode(errors='replace')}"
+
+
+def _netlink(protocol: int, kind: int) -> str:
+    """Empty for questions: in rtnetlink every third type after NEW and DEL (rtnetlink(7)), in nf_tables every third
+    one after NEW (linux/netfilter/nf_tables.h, up to NFT_MSG_GETOBJ).
+    """
+    asks = kind & 3 == 2 if protocol == 0 else kind >> 8 == _NF_TABLES and kind & 0xFF <= 19 and (kind & 0xFF) % 3 == 1
+    return "" if asks else f"netlink {_NETLINK.get(protocol, protocol)} {kind}"
 
 
 def _socket(pid: int, fd: int) -> tuple[int, int, int]:

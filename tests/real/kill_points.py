@@ -77,6 +77,15 @@ def spread(phase: str, every: list[Kill], count: int) -> list[Kill]:
     return chosen
 
 
+def neighbours(phase: str, every: list[Kill], kill: Kill) -> list[Kill]:
+    """The other kills of the same victim in the same step, the nearest first."""
+    at = every.index(kill)
+    alike = [
+        n for n, k in enumerate(every) if k.victim == kill.victim and step_of(phase, k.at) == step_of(phase, kill.at)
+    ]
+    return [every[n] for n in sorted(alike, key=lambda n: abs(n - at))[1:]]
+
+
 def pairs(births: list[Kill], deaths: list[Kill]) -> list[tuple[Kill | None, Kill | None]]:
     """A kill in the beginning and one at the end for each life, of different victims where that can be.
 

@@ -108,7 +108,7 @@ class Lives:
         for name, seen in self.points.items():
             self.points[name] = [(point, alive) for point, alive in seen if point in first[name]]
 
-    def live(self, birth: Kill | None, death: Kill | None) -> list[str]:
+    def live(self, birth: Kill | None, death: Kill | None) -> list[Kill]:
         """One life; the kills that did not take place, because their points were not reached."""
         missed = self._phase("birth", birth, self._begin)
         if self.full:
@@ -121,14 +121,14 @@ class Lives:
             self._forget_deaths()
         return missed
 
-    def _phase(self, name: str, kill: Kill | None, work: object) -> list[str]:
+    def _phase(self, name: str, kill: Kill | None, work: object) -> list[Kill]:
         assert callable(work)
         with self._watched(kill) as outcome:
             work()
         killed, seen = outcome
         if kill is None:
             self.points[name] = seen
-        return [] if killed or kill is None else [str(kill)]
+        return [] if killed or kill is None else [kill]
 
     @contextmanager
     def _watched(self, kill: Kill | None) -> Iterator[list]:  # type: ignore[type-arg]
@@ -218,7 +218,7 @@ class Lives:
             return not found
 
         try:
-            self.storm.eventually(alike, f"the host {when} as it is after an undisturbed life", 15)
+            self.storm.eventually(alike, f"the host {when} as it is after an undisturbed life", 30)
         except AssertionError:
             raise AssertionError(f"{when}, the host is not as after an undisturbed life: {found}") from None
 
