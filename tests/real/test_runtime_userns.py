@@ -159,11 +159,29 @@ def interpreter() -> str:
 class User(CommandLine):
     """`ground-runtime` as an ordinary user."""
 
-    def __init__(self, root: Path, *prefix: str) -> None:
-        source = Path(runtime.__file__).parents[2]
+    def __init__(self, root: Path, source: Path, *prefix: str) -> None:
         words = [*prefix, "setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "env"]
         words += [f"PYTHONPATH={source}", "PYTHONDONTWRITEBYTECODE=1", "GROUND_TEST=1"]
         super().__init__(root, [*words, interpreter(), "-m", "groundplane.runtime.main"])
+
+
+@pytest.fixture(scope="module")
+def source() -> Iterator[Path]:
+    """Where the package is that an ordinary user may read: a copy, because this checkout may lie in a private home."""
+    directory = Path(tempfile.mkdtemp(prefix="ground-test-", dir="/tmp"))
+    try:
+        package = Path(runtime.__file__).parents[1]
+        subprocess.run(["cp", "--recursive", "--preserve=timestamps", package, directory], check=True)
+        subprocess.run(["chmod", "--recursive", "a+rX", directory], check=True)
+        yield directory
+    finally:
+        shutil.rmtree(directory)
+
+
+@pytest.fixture
+def user(rootless: Box, source: Path) -> User:
+    """The runtime for that bundle, with a root of its own."""
+    return User(rootless.directory / "state", source)
 
 
 @pytest.fixture
@@ -182,8 +200,7 @@ def rootless(box: Box) -> Box:
     return box
 
 
-def test_a_container_of_an_ordinary_user(rootless: Box) -> None:
-    command = User(rootless.directory / "state")
+def test_a_container_of_an_ordinary_user(rootless: Box, user: User) -> None:
     script = (
         "id -u; cat /proc/self/uid_map /proc/self/setgroups; echo x > /dev/null; hostname; cat /proc/self/oom_score_adj"
     )
@@ -191,7 +208,7 @@ def test_a_container_of_an_ordinary_user(rootless: Box) -> None:
     rootless.process["oomScoreAdj"] = 300
     rootless.process["rlimits"] = [{"type": "RLIMIT_NOFILE", "soft": 64, "hard": 64}]
     rootless.save()
-    done = command("run", "u", cwd=rootless.directory)
+    done = user("run", "u", cwd=rootless.directory)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == "0"
@@ -200,32 +217,30 @@ def test_a_container_of_an_ordinary_user(rootless: Box) -> None:
     assert os.listdir(rootless.directory / "state") == []
 
 
-def test_a_life_of_an_ordinary_users_container(rootless: Box) -> None:
+def test_a_life_of_an_ordinary_users_container(rootless: Box, user: User) -> None:
     rootless.process["args"] = ["sleep", "60"]
     rootless.save()
-    command = User(rootless.directory / "state")
-    assert command("create", "u", cwd=rootless.directory).returncode == 0
+    assert user("create", "u", cwd=rootless.directory).returncode == 0
     try:
-        pid = json.loads(command("state", "u").stdout)["pid"]
+        pid = json.loads(user("state", "u").stdout)["pid"]
         assert Path(f"/proc/{pid}").stat().st_uid in (0, USER)
-        assert command("start", "u").returncode == 0
-        done = command("exec", "u", "sh", "-c", "id -u; readlink /proc/self/ns/user; readlink /proc/self/ns/pid")
+        assert user("start", "u").returncode == 0
+        done = user("exec", "u", "sh", "-c", "id -u; readlink /proc/self/ns/user; readlink /proc/self/ns/pid")
         names = [os.readlink(f"/proc/{pid}/ns/{n}") for n in ("user", "pid")]
         assert done.stdout.splitlines() == ["0", *names], done.stderr
-        assert command("kill", "u", "KILL").returncode == 0
+        assert user("kill", "u", "KILL").returncode == 0
     finally:
-        assert command("delete", "--force", "u").returncode == 0
+        assert user("delete", "--force", "u").returncode == 0
     assert os.listdir(rootless.directory / "state") == []
 
 
-def test_the_interpreter_is_protected_from_an_ordinary_users_container(rootless: Box) -> None:
+def test_the_interpreter_is_protected_from_an_ordinary_users_container(rootless: Box, user: User) -> None:
     rootless.process["args"] = ["sleep", "60"]
     rootless.save()
-    command = User(rootless.directory / "state")
-    assert command("run", "--detach", "u", cwd=rootless.directory).returncode == 0
+    assert user("run", "--detach", "u", cwd=rootless.directory).returncode == 0
     try:
         # exec never ends here, so that its executable can be looked at.
-        words = [*command.program, "--root", str(command.root), "exec", "u", "cat"]
+        words = [*user.program, "--root", str(user.root), "exec", "u", "cat"]
         with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
             assert process.stdin
             assert process.stdout
@@ -236,7 +251,7 @@ def test_the_interpreter_is_protected_from_an_ordinary_users_container(rootless:
             process.stdin.close()
             assert process.wait(10) == 0
     finally:
-        command("delete", "--force", "u")
+        user("delete", "--force", "u")
 
 
 @pytest.mark.parametrize(
@@ -258,10 +273,10 @@ def test_the_interpreter_is_protected_from_an_ordinary_users_container(rootless:
         (lambda b: b.process["user"].update(additionalGids=[0]), "setgroups groups [0]: operation not permitted"),
     ],
 )
-def test_what_an_ordinary_user_cannot_have(rootless: Box, change: object, sentence: str) -> None:
+def test_what_an_ordinary_user_cannot_have(rootless: Box, user: User, change: object, sentence: str) -> None:
     change(rootless)  # type: ignore[operator]
     rootless.save()
-    done = User(rootless.directory / "state")("run", "u", cwd=rootless.directory)
+    done = user("run", "u", cwd=rootless.directory)
     assert done.returncode == 1
     assert sentence in done.stderr
     assert len(done.stderr.splitlines()) == 1
@@ -270,7 +285,7 @@ def test_what_an_ordinary_user_cannot_have(rootless: Box, change: object, senten
 
 
 @pytest.mark.needs("newuidmap")
-def test_more_ids_come_from_the_helpers(rootless: Box) -> None:
+def test_more_ids_come_from_the_helpers(rootless: Box, source: Path) -> None:
     """newuidmap(1) and newgidmap(1), allowed by /etc/subuid and /etc/subgid: laid over the host's for this test."""
     for name in ("subuid", "subgid"):
         (rootless.directory / name).write_text(f"{USER}:200000:1000\n")
@@ -283,14 +298,15 @@ def test_more_ids_come_from_the_helpers(rootless: Box) -> None:
     rootless.process["args"] = ["sh", "-c", "cat /proc/self/uid_map; id -u; grep Groups /proc/self/status"]
     rootless.process["user"] = {"uid": 5, "gid": 6, "additionalGids": [7]}
     rootless.save()
-    done = User(rootless.directory / "state", *prefix)("run", "u", cwd=rootless.directory)
+    user = User(rootless.directory / "state", source, *prefix)
+    done = user("run", "u", cwd=rootless.directory)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert [line.split() for line in lines[:2]] == [["0", str(USER), "1"], ["1", "200000", "1000"]]
     assert lines[2:] == ["5", "Groups:\t7 "]
     rootless.linux["uidMappings"] = [{"containerID": 0, "hostID": 300000, "size": 10}]
     rootless.save()
-    done = User(rootless.directory / "state", *prefix)("run", "u", cwd=rootless.directory)
+    done = user("run", "u", cwd=rootless.directory)
     assert done.returncode == 1
     assert "newuidmap of process" in done.stderr
     assert len(done.stderr.splitlines()) == 1
