@@ -11,6 +11,7 @@ from tests.real.ground_rig import Ground, ground
 
 pytestmark = pytest.mark.needs("root", "overlay", "cgroups", "docker-cli")
 Docker = Callable[..., subprocess.CompletedProcess[str]]
+JSON = "{{json .}}"  # what later versions call json
 TICK = "i=0; while true; do echo tick $i; i=$((i+1)); sleep 0.05; done"
 
 
@@ -41,10 +42,16 @@ def docker(instance: Ground) -> Iterator[Docker]:
         call("rm", "-f", *names)
 
 
+def not_executable(docker: Docker) -> int:
+    """The exit code for a directory as program, made by the client of our sentence: 23.0 was the first to know it."""
+    major = docker("version", "--format", "{{.Client.Version}}").stdout.partition(".")[0]
+    return 126 if int(major) >= 23 else 125
+
+
 def test_version_and_info(docker: Docker) -> None:
-    server = json.loads(docker("version", "--format", "json").stdout)["Server"]
+    server = json.loads(docker("version", "--format", JSON).stdout)["Server"]
     assert (server["ApiVersion"], server["Os"]) == ("1.47", "linux")
-    info = json.loads(docker("info", "--format", "json").stdout)
+    info = json.loads(docker("info", "--format", JSON).stdout)
     assert info["DefaultRuntime"] == "ground-runtime" and not info.get("ServerErrors")
     assert docker("network", "ls", "--format", "{{.Name}}").stdout == "host\nnone\n"
     assert docker("volume", "ls", "-q").stdout == ""
@@ -63,7 +70,7 @@ def test_run(docker: Docker) -> None:
 
 def test_exit_codes_and_sentences(docker: Docker) -> None:
     assert "executable file not found" in docker("run", "--rm", "tools", "nosuch", code=127).stderr
-    assert "is a directory" in docker("run", "--rm", "tools", "/etc", code=126).stderr
+    assert "is a directory" in docker("run", "--rm", "tools", "/etc", code=not_executable(docker)).stderr
     for words, sentence in (
         (["run", "nosuch"], "registries are not offered yet"),
         (["run", "-p", "80:80", "tools"], "published ports are not offered yet"),
@@ -78,14 +85,14 @@ def test_exit_codes_and_sentences(docker: Docker) -> None:
         (["swarm", "init"], "swarm is not offered"),
         (["inspect", "nosuch"], "No such object: nosuch"),
         (["rm", "nosuch"], "No such container: nosuch"),
-        (["rmi", "nosuch"], "No such image: nosuch:latest"),
+        (["rmi", "nosuch"], "No such image: nosuch"),  # our sentence goes on with the tag, 20.10 says its own
     ):
         assert sentence in docker(*words, code=1).stderr
 
 
 def test_life(docker: Docker) -> None:
     id = docker("run", "-d", "--name", "web", "-l", "a=b", "tools", "sh", "-c", TICK).stdout.strip()
-    row = json.loads(docker("ps", "--no-trunc", "--format", "json", "--filter", "label=a=b").stdout)
+    row = json.loads(docker("ps", "--no-trunc", "--format", JSON, "--filter", "label=a=b").stdout)
     assert (row["ID"], row["Names"], row["Image"], row["State"]) == (id, "web", "tools", "running")
     found = json.loads(docker("inspect", "web").stdout)[0]
     assert (found["Id"], found["State"]["Running"], found["Config"]["Image"]) == (id, True, "tools")
