@@ -18,7 +18,7 @@ def test_store(url: str, case: str, state_root: Path) -> None:
     async def scenario() -> None:
         store = await open_store(url.format(root=state_root))
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(120):
                 await CASES[case](store)
         finally:
             await store.close()

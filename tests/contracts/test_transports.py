@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 from tests.contracts.transport_suite import CHECKS, Make
 from tests.fakes.cluster import FakeCluster
+from tests.fakes.ports import free_port
 
 from groundplane.apiserver import server as apiserver
 from groundplane.base.clock import SystemClock
@@ -31,10 +31,7 @@ async def _fake(_: Path) -> AsyncIterator[Client]:
 
 @asynccontextmanager
 async def _server(root: Path) -> AsyncIterator[apiserver.ApiServer]:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = int(s.getsockname()[1])
-    settings = Settings(root=str(root), run=str(root / "run"), api_port=port, node_ip="127.0.0.1")
+    settings = Settings(root=str(root), run=str(root / "run"), api_port=free_port(), node_ip="127.0.0.1")
     store = await open_store("memory:")
     server = await apiserver.start(settings, store, host="127.0.0.1")
     try:

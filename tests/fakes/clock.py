@@ -22,6 +22,11 @@ class VirtualClock:
     def monotonic(self) -> float:
         return self._now
 
+    @property
+    def sleepers(self) -> int:
+        """How many sleep now: who waits for all of its parts to have come to rest waits for their number."""
+        return sum(1 for _, _, future in self._sleepers if not future.done())
+
     async def sleep(self, seconds: float) -> None:
         if seconds <= 0:
             await asyncio.sleep(0)

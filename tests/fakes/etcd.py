@@ -12,7 +12,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import ssl
 import subprocess
 import time
@@ -22,9 +21,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.fakes.ports import free_port
+
 # Elections in a tenth of upstream's second, so that a test that kills a leader waits for 200 ms, not for two seconds.
 FAST = ("--heartbeat-interval=20", "--election-timeout=200")
-_STARTS_WITHIN = 20.0
+_WITHIN = 60.0  # seconds until a member answers, or one of them leads
 
 
 class Member:
@@ -41,8 +42,8 @@ class Member:
     ) -> None:
         self.name = name
         self.host = host
-        self.peer = f"http://{host}:{_free_port(host, enter)}"
-        self.client = f"{'https' if context else 'http'}://{host}:{_free_port(host, enter)}"
+        self.peer = f"http://{host}:{enter(lambda: free_port(host))}"
+        self.client = f"{'https' if context else 'http'}://{host}:{enter(lambda: free_port(host))}"
         self._context = context
         self._directory = directory
         self._options = options
@@ -90,7 +91,7 @@ class Member:
         """etcd's own answer, asked for without the driver; an error's document too."""
         request = urllib.request.Request(self.client + path, json.dumps(body).encode())
         try:
-            with urllib.request.urlopen(request, timeout=5, context=self._context) as answer:
+            with urllib.request.urlopen(request, timeout=30, context=self._context) as answer:
                 found: dict[str, Any] = json.load(answer)
         except urllib.error.HTTPError as error:
             with error:
@@ -106,7 +107,7 @@ class Member:
 
     def is_leader(self) -> bool:
         told = self._enter(lambda: self.call("/v3/maintenance/status"))
-        return bool(told["header"]["member_id"] == told.get("leader"))
+        return "error" not in told and bool(told["header"]["member_id"] == told.get("leader"))
 
 
 Enter = Callable[[Callable[[], Any]], Any]
@@ -135,7 +136,15 @@ class Cluster:
         return f"etcd://{hosts}{prefix}{'?' if query else ''}{query}"
 
     def leader(self) -> Member:
-        return next(m for m in self.members if m.is_leader())
+        """Who leads, once somebody does: an election may be under way."""
+        end = time.monotonic() + _WITHIN
+        while time.monotonic() < end:
+            for member in self.members:
+                with contextlib.suppress(OSError):
+                    if member.is_leader():
+                        return member
+            time.sleep(0.01)
+        raise AssertionError("no member of etcd leads")
 
     def close(self) -> None:
         for member in self.members:
@@ -144,7 +153,7 @@ class Cluster:
 
 def ready(member: Member) -> None:
     """Wait until the member takes part in the cluster."""
-    end = time.monotonic() + _STARTS_WITHIN
+    end = time.monotonic() + _WITHIN
     while not member.answers():
         assert time.monotonic() < end, f"etcd {member.name} does not answer: {log_of(member)}"
         time.sleep(0.01)
@@ -165,12 +174,3 @@ def cluster(directory: Path, size: int = 1, *options: str) -> Iterator[Cluster]:
         yield etcd
     finally:
         etcd.close()
-
-
-def _free_port(host: str, enter: Enter) -> int:
-    def look() -> int:
-        with socket.socket() as probe:
-            probe.bind((host, 0))
-            return int(probe.getsockname()[1])
-
-    return int(enter(look))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+
+from tests.fakes.ports import free_port
 
 from groundplane.apiserver import server as apiserver
 from groundplane.base.clock import SystemClock, rfc3339
@@ -121,7 +122,7 @@ class Cluster:
 @asynccontextmanager
 async def cluster(root: Path, *, over_tls: bool = False) -> AsyncIterator[Cluster]:
     """A cluster with one node; its loops in the API server's process, or over TLS as roles alone are."""
-    settings = Settings(root=str(root), run=str(root / "run"), api_port=_free_port(), node_ip="127.0.0.1")
+    settings = Settings(root=str(root), run=str(root / "run"), api_port=free_port(), node_ip="127.0.0.1")
     store = await open_store("memory:")
     server = await apiserver.start(settings, store, host="127.0.0.1")
     clients = identities.local(server)
@@ -139,9 +140,3 @@ async def cluster(root: Path, *, over_tls: bool = False) -> AsyncIterator[Cluste
         await remote.close()
         await server.stop()
         await store.close()
-
-
-def _free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])

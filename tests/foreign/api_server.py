@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from tests.fakes.ports import free_port
 
 from groundplane.apiserver import server as apiserver
 from groundplane.apiserver.streams.contract import NodeDialer
@@ -43,10 +44,7 @@ class Running:
 @contextmanager
 def running(root: Path, dialer: NodeDialer | None = None) -> Iterator[Running]:
     """Start, hand over, stop; whatever happens the thread ends."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    settings = Settings(root=str(root), run=str(root / "run"), api_port=port, node_ip="10.0.0.1")
+    settings = Settings(root=str(root), run=str(root / "run"), api_port=free_port(), node_ip="10.0.0.1")
     started: list[apiserver.ApiServer] = []
     failed: list[BaseException] = []
     ready, loop = threading.Event(), asyncio.new_event_loop()
@@ -79,12 +77,12 @@ def running(root: Path, dialer: NodeDialer | None = None) -> Iterator[Running]:
 
     runner = threading.Thread(target=thread)
     runner.start()
-    ready.wait(20)
+    ready.wait(60)
     try:
         assert not failed, failed
         yield Running(started[0], root)
     finally:
         if not loop.is_closed():
             loop.call_soon_threadsafe(stopping.set)
-        runner.join(20)
+        runner.join(60)
         assert not runner.is_alive()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 
 from tests.fakes.clock import VirtualClock
+from tests.fakes.ports import free_port
 
 from groundplane.apiserver import server as apiserver
 from groundplane.base.settings import Settings
@@ -43,10 +43,9 @@ def test_subresources_of_paths() -> None:
 
 def test_certificates_tokens_and_roles(run, state_root: Path) -> None:
     async def work() -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-        settings = Settings(root=str(state_root), run=str(state_root / "run"), api_port=port, node_ip="127.0.0.1")
+        settings = Settings(
+            root=str(state_root), run=str(state_root / "run"), api_port=free_port(), node_ip="127.0.0.1"
+        )
         store = await open_store("memory:")
         server = await apiserver.start(settings, store, host="127.0.0.1")
         try:

@@ -120,7 +120,7 @@ def test_a_pod_too_large_says_why_and_fits_a_new_node(run, state_root: Path) -> 
             body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "big"}, "spec": {"containers": [container]}}
 
             async def created() -> None:
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(60):
                     while True:  # the service account controller makes the account that admission asks for
                         try:
                             await user.pods.create(body, "default")

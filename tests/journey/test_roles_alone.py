@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from tests.fakes.kubeletless import CLOCK, ScriptedNode, Watcher
+from tests.fakes.ports import free_port
 
 from groundplane.client import kubeconfig
 from groundplane.client.client import Client
@@ -49,9 +49,7 @@ class Roles:
 @asynccontextmanager
 async def plane(root: Path) -> AsyncIterator[tuple[Roles, Client, Watcher, str]]:
     """An API server as a process, an administrator's client, and the path of the kubeconfig."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+    port = str(free_port())
     roles = Roles(root)
     api = root / "api"
     client: Client | None = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import socket
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 from tests.fakes import etcd
+from tests.fakes.ports import free_port
 
 from groundplane.apiserver import server as apiserver
 from groundplane.apiserver.access.contract import User
@@ -70,16 +70,13 @@ def _authority(root: Path) -> None:
 
 
 async def _start(root: Path, store: Store) -> ApiServer:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    settings = Settings(root=str(root), run=str(root / "run"), api_port=port, node_ip="10.0.0.1")
+    settings = Settings(root=str(root), run=str(root / "run"), api_port=free_port(), node_ip="10.0.0.1")
     return await apiserver.start(settings, store, host="127.0.0.1")
 
 
 def played(root: Path, scenario: Any) -> None:
     async def play() -> None:
-        async with asyncio.timeout(60), pair(root, (server.url("/cluster"),) * 2) as made:
+        async with asyncio.timeout(120), pair(root, (server.url("/cluster"),) * 2) as made:
             await scenario(made)
 
     with etcd.cluster(root) as server:
@@ -148,7 +145,7 @@ def test_a_watch_of_one_sees_the_writes_of_the_other(state_root: Path) -> None:
             await informer.synced()
             for n in range(30):
                 await made.clients[0].of(CONFIG_MAPS).create(config(f"w{n}", n=str(n)))
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while len([i for i in informer.cache.list() if i["metadata"]["name"].startswith("w")]) < 30:
                     await asyncio.sleep(0.01)
         finally:
@@ -221,7 +218,7 @@ def test_a_server_that_missed_history_begins_anew(state_root: Path) -> None:
     async def play(server: etcd.Cluster) -> None:
         others = etcd.Cluster(server.members[1:])
         urls = (f"etcd://{server.members[0].address}/cluster?timeout=1", others.url("/cluster"))
-        async with asyncio.timeout(60), pair(state_root, urls) as made:
+        async with asyncio.timeout(120), pair(state_root, urls) as made:
             await scenario(server, made)
 
     with etcd.cluster(state_root, 3) as server:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import socket
 from pathlib import Path
 
 import pytest
 from tests.fakes import etcd
+from tests.fakes.ports import free_port
 
 from groundplane.base.clock import SystemClock
 from groundplane.base.settings import Settings
@@ -22,10 +22,7 @@ from groundplane.serve.pki import Pki
 
 
 def settings(root: Path, url: str) -> Settings:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    return Settings(root=str(root), run=str(root / "run"), api_port=port, node_ip="10.0.0.1", store=url)
+    return Settings(root=str(root), run=str(root / "run"), api_port=free_port(), node_ip="10.0.0.1", store=url)
 
 
 def deployment(name: str) -> Object:
@@ -77,4 +74,4 @@ def test_the_loops_run_once_and_are_taken_over(state_root: Path) -> None:
         assert os.listdir(state_root / "a" / "store") == []
 
     with etcd.cluster(state_root) as server:
-        asyncio.run(asyncio.wait_for(scenario(server.url()), 50))
+        asyncio.run(asyncio.wait_for(scenario(server.url()), 120))

@@ -108,7 +108,7 @@ class LeasedPair(Pair):
         keys = {key for key, number in self.model.held.items() if number in ended}
         events: list[Any] = []
         while len(events) < len(keys):
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 events += await watch.next()
         watch.close()
         assert {(e.key, e.type.value) for e in events} == {(key, "delete") for key in keys}

@@ -115,13 +115,14 @@ class Storm:
             await self._settle(watchers)
 
     async def _settle(self, watchers: Sequence[asyncio.Future[None]]) -> None:
-        revision = await self.attempt(self.stores[0], EventType.CREATE, "/end")
-        assert revision, "writes go on after the faults"
-        for number, store in enumerate(self.stores):
-            async with asyncio.timeout(20):
-                await store.sync()
+        revision = 0
+        async with asyncio.timeout(60):  # writes go on after the faults
+            while not revision:
+                revision = await self.attempt(self.stores[0], EventType.CREATE, f"/end/{len(self.attempts)}")
+        for number in range(len(self.stores)):
+            async with asyncio.timeout(60):
                 while not self.seen[number] or self.seen[number][-1].revision < revision:
-                    await asyncio.sleep(0)
+                    await asyncio.sleep(0.01)
         for watcher in watchers:
             watcher.cancel()
         await asyncio.gather(*watchers, return_exceptions=True)
@@ -129,7 +130,7 @@ class Storm:
     async def progress(self, writes: int = 100) -> None:
         """Return once so many more writes were answered."""
         goal = self.answered + writes
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             while self.answered < goal:
                 await asyncio.sleep(0.01)
 
@@ -144,7 +145,7 @@ async def truth(url: str) -> list[Event]:
     try:
         watch = store.watch("/", 0)
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 return await watch.next()
         finally:
             watch.close()

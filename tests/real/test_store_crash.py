@@ -91,7 +91,7 @@ def test_a_full_disk_refuses_and_recovers(state_root: Path) -> None:
             await store.close()
 
     try:
-        asyncio.run(asyncio.wait_for(scenario(), 60))
+        asyncio.run(asyncio.wait_for(scenario(), 120))
     finally:
         subprocess.run(["umount", str(disk)], check=True)
 

@@ -31,7 +31,7 @@ def stormed(server: Cluster, faults: Callable[[Storm], Awaitable[None]], stores:
         opened = [await open_store(server.url(timeout=1)) for _ in range(stores)]
         try:
             storm = Storm(opened)
-            async with asyncio.timeout(60 + 30 * ROUNDS):
+            async with asyncio.timeout(120 + 60 * ROUNDS):
                 await storm.run(faults)
                 judge(storm, await truth(server.url()))
             assert all([await s.check() == [] for s in opened])
@@ -106,7 +106,7 @@ def test_somebody_compacts_what_was_not_seen_yet(state_root: Path) -> None:
                 await store.sync()
             await asyncio.to_thread(server.restart, deaf)
             with pytest.raises(Compacted):
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(60):
                     await watch.next()
             await store.sync()
             assert [(e.key, e.revision) for e in (await store.list("/")).entries] == [("/a", newest), ("/b", last)]
@@ -121,7 +121,7 @@ def test_somebody_compacts_what_was_not_seen_yet(state_root: Path) -> None:
             await other.close()
 
     with etcd.cluster(state_root, 3) as server:
-        asyncio.run(asyncio.wait_for(scenario(server), 60))
+        asyncio.run(asyncio.wait_for(scenario(server), 120))
 
 
 def test_etcd_is_put_back_to_an_older_state(state_root: Path) -> None:
@@ -138,7 +138,7 @@ def test_etcd_is_put_back_to_an_older_state(state_root: Path) -> None:
             shutil.rmtree(state_root / "etcd" / member.name)
             await asyncio.to_thread(server.restart, member)
             with pytest.raises(Compacted):
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(60):
                     await watch.next()
             await store.sync()
             assert (await store.list("/")).entries == []
@@ -150,7 +150,7 @@ def test_etcd_is_put_back_to_an_older_state(state_root: Path) -> None:
             await store.close()
 
     with etcd.cluster(state_root) as server:
-        asyncio.run(asyncio.wait_for(scenario(server), 50))
+        asyncio.run(asyncio.wait_for(scenario(server), 120))
 
 
 def test_a_value_that_etcd_does_not_take_is_refused(state_root: Path) -> None:
@@ -165,7 +165,7 @@ def test_a_value_that_etcd_does_not_take_is_refused(state_root: Path) -> None:
             await store.close()
 
     with etcd.cluster(state_root) as server:
-        asyncio.run(asyncio.wait_for(scenario(server), 50))
+        asyncio.run(asyncio.wait_for(scenario(server), 120))
 
 
 def test_a_full_database_takes_no_writes_and_recovers(state_root: Path) -> None:
@@ -210,7 +210,7 @@ def test_a_full_database_takes_no_writes_and_recovers(state_root: Path) -> None:
             await other.close()
 
     with etcd.cluster(state_root, 1, "--quota-backend-bytes=4000000") as server:
-        asyncio.run(asyncio.wait_for(scenario(server), 60))
+        asyncio.run(asyncio.wait_for(scenario(server), 120))
 
 
 def _text(key: str) -> str:

@@ -22,8 +22,8 @@ def played(root: Path, scenario: Scenario) -> None:
     """`scenario` with a store behind the proxy and another one that speaks with etcd itself."""
 
     async def play(server: etcd.Cluster) -> None:
-        async with Proxy(server.members[0]) as proxy, asyncio.timeout(50):
-            behind = await open_store(f"etcd://{proxy.address}?timeout=2")
+        async with Proxy(server.members[0]) as proxy, asyncio.timeout(120):
+            behind = await open_store(f"etcd://{proxy.address}")
             beside = await open_store(server.url())
             try:
                 await scenario(behind, beside, proxy)
@@ -41,7 +41,7 @@ async def history(store: Store, key: str) -> list[tuple[str, bytes, int]]:
     watch = store.watch(key, 0)
     found: list[Event] = []
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not found or found[-1].revision < (await last(store, key)):
                 found += await watch.next()
     finally:

@@ -63,4 +63,4 @@ def test_from_a_file_to_etcd_and_back(state_root: Path) -> None:
         assert (await shown(server.url("/one")))[0] == truth, "prefixes do not meet"
 
     with etcd.cluster(state_root) as server:
-        asyncio.run(asyncio.wait_for(scenario(server), 50))
+        asyncio.run(asyncio.wait_for(scenario(server), 120))

@@ -137,7 +137,7 @@ def test_a_user_of_etcd_signs_in_and_again(state_root: Path, caplog: pytest.LogC
             await open_store(server.url("/cluster", user="ground", passwordfile="/nowhere/password"))
 
     with secured_by_users(state_root) as server:
-        asyncio.run(asyncio.wait_for(scenario(server), 50))
+        asyncio.run(asyncio.wait_for(scenario(server), 120))
     assert "s3cret" not in caplog.text
 
 

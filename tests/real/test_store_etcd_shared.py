@@ -19,7 +19,7 @@ def played(root: Path, prefixes: tuple[str, ...], scenario: Callable[..., Awaita
     async def play(server: etcd.Cluster) -> None:
         stores: list[Store] = [await open_store(server.url(prefix)) for prefix in prefixes]
         try:
-            async with asyncio.timeout(50):
+            async with asyncio.timeout(120):
                 await scenario(*stores)
         finally:
             for store in stores:

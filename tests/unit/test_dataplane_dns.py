@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from tests.fakes.clock import VirtualClock
 from tests.fakes.net_services import endpoint, port, service, slice_of
+from tests.fakes.ports import free_port
 
 from groundplane.base.clock import SystemClock
 from groundplane.dataplane.dns.cache import AnswerCache
@@ -260,18 +261,6 @@ def answer_to(asked: dns.Message) -> dns.Message:
 async def upstream(address: str, number: int, **behaviour: bool) -> tuple[Any, Upstream]:
     loop = asyncio.get_running_loop()
     return await loop.create_datagram_endpoint(lambda: Upstream(**behaviour), local_addr=(address, number))
-
-
-def free_port() -> int:
-    """A number that is free for UDP and for TCP; the kernel picks it for one of them at a time."""
-    while True:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one, socket.socket() as two:
-            one.bind(("127.0.0.1", 0))
-            try:
-                two.bind(one.getsockname())
-            except OSError:
-                continue
-            return int(one.getsockname()[1])
 
 
 @pytest.fixture
