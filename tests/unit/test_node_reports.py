@@ -35,3 +35,9 @@ def test_a_field_that_is_gone_is_gone_and_addresses_are_replaced() -> None:
     old = {"reason": "Evicted", "podIPs": [{"ip": "10.244.0.1"}]}
     new = {"phase": "Running", "podIPs": [{"ip": "10.244.0.2"}]}
     assert applied(old, new) == new
+
+
+def test_an_amount_that_is_gone_is_gone() -> None:
+    old = {"resources": {"requests": {"cpu": "1", "ephemeral-storage": "1Gi"}}, "allocatedResources": {"cpu": "1"}}
+    new = {"resources": {"requests": {"cpu": "1"}}, "allocatedResources": {"memory": "1Gi"}}
+    assert applied(old, new) == new

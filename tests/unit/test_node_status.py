@@ -74,12 +74,12 @@ def test_a_missing_image_is_a_waiting_reason() -> None:
 
 def test_transition_times_stay_while_the_status_does() -> None:
     old = {"type": "Ready", "status": "True", "lastTransitionTime": "2020-01-01T00:00:00Z"}
-    foreign = {"type": "PodScheduled", "status": "True", "lastTransitionTime": "2019-01-01T00:00:00Z"}
+    foreign = {"type": "DisruptionTarget", "status": "True", "lastTransitionTime": "2019-01-01T00:00:00Z"}
     before = {**pod(), "status": {"conditions": [old, foreign]}}
     found = {c["type"]: c for c in status_of(before, observed(running()))["conditions"]}
     assert found["Ready"]["lastTransitionTime"] == "2020-01-01T00:00:00Z"
     assert found["Initialized"]["lastTransitionTime"] == "2023-11-14T22:13:20Z"
-    assert found["PodScheduled"] == foreign
+    assert found["DisruptionTarget"] == foreign
 
 
 def test_an_end_is_final() -> None:
@@ -99,3 +99,39 @@ def test_init_containers_hold_back_the_condition() -> None:
     initialized = next(c for c in status["conditions"] if c["type"] == "Initialized")
     assert (initialized["status"], initialized["message"]) == ("False", "containers with incomplete status: [i]")
     assert status["containerStatuses"][0]["state"]["waiting"]["reason"] == "PodInitializing"
+
+
+def test_what_a_container_was_given() -> None:
+    amounts = {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"cpu": "1", "memory": "128Mi"}}
+    mounts = [
+        {"name": "work", "mountPath": "/work"},
+        {"name": "sec", "mountPath": "/sec", "readOnly": True, "subPath": "a"},
+    ]
+    shown = [
+        {"name": "work", "mountPath": "/work"},
+        {"name": "sec", "mountPath": "/sec", "readOnly": True, "recursiveReadOnly": "Disabled"},
+    ]
+    a_pod = pod(container(resources=amounts, volumeMounts=mounts))
+    waiting = status_of(a_pod, observed())["containerStatuses"][0]
+    assert "resources" not in waiting
+    assert waiting["volumeMounts"] == shown
+    one = status_of(a_pod, observed(running()))["containerStatuses"][0]
+    assert (one["resources"], one["allocatedResources"]) == (amounts, amounts["requests"])
+    assert one["volumeMounts"] == shown
+    plain = status_of(pod(), observed(running()))["containerStatuses"][0]
+    assert plain["resources"] == {}
+    assert not {"allocatedResources", "volumeMounts"} & plain.keys()
+
+
+def test_what_a_pod_was_given() -> None:
+    small = {"requests": {"cpu": "50m", "memory": "64Mi", "ephemeral-storage": "1Gi"}, "limits": {"memory": "1Gi"}}
+    a_pod = pod(container("a", resources=small), container("b", resources=small))
+    seen = observed(running("a"), running("b"))
+    asked = {"cpu": "100m", "ephemeral-storage": "2Gi", "memory": "128Mi"}
+    status = status_of(a_pod, seen)
+    assert status["allocatedResources"] == asked
+    assert status["resources"] == {"requests": asked, "limits": {"memory": "2Gi"}}
+    status = status_of({**a_pod, "status": {"phase": "Running"}}, seen)  # now from its cgroup
+    assert status["allocatedResources"] == asked
+    assert status["resources"] == {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "2Gi"}}
+    assert status_of(pod(), observed())["resources"] == {}

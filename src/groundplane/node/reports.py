@@ -19,6 +19,7 @@ from groundplane.node.views import Pod
 _log = Log("node.reports")
 _RETRY = 1.0
 _REPLACED = ("hostIPs", "podIPs")  # merged by address upstream: an address that is gone must not stay
+_REPLACED_MAPS = ("resources", "allocatedResources")  # merged by key: an amount that is gone must not stay
 
 
 class Reporter:
@@ -79,12 +80,15 @@ class Reporter:
 
 
 def patch_of(old: Status, new: Status) -> Status:
-    """The new status as a strategic merge patch: what is gone is null, address lists are replaced."""
+    """The new status as a strategic merge patch: what is gone is null, lists of addresses and amounts are replaced."""
     patch: Status = {key: None for key in old if key not in new}
     patch.update(new)
     for key in _REPLACED:
         if new.get(key):
             patch[key] = [*new[key], {"$patch": "replace"}]
+    for key in _REPLACED_MAPS:
+        if key in new:
+            patch[key] = {"$patch": "replace", **new[key]}
     if "conditions" in new:
         patch["conditions"] = _conditions(old.get("conditions") or [], new["conditions"])
     return patch

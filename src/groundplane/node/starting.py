@@ -50,14 +50,14 @@ async def start_container(
     except EngineError as error:
         context.tell(pod, "Warning", "Failed", f"Error: {error}", name)
         raise StartFailure(_soon(context, "CreateContainerError", str(error))) from error
-    context.tell(pod, "Normal", "Created", f"Created container: {name}", name)
+    context.tell(pod, "Normal", "Created", "Container created", name)
     try:
         await context.engine.containers.start(container_id)
     except EngineError as error:
         # The attempt exists and has ended with 126, 127 or 128: from here on it is a crash like any other.
         context.tell(pod, "Warning", "Failed", f"Error: {error}", name)
         return container_id
-    context.tell(pod, "Normal", "Started", f"Started container {name}", name)
+    context.tell(pod, "Normal", "Started", "Container started", name)
     return container_id
 
 
@@ -67,7 +67,8 @@ def _image(context: Context, pod: Pod, start: Start, before: Failure | None) -> 
         image = context.engine.images.resolve(wanted)
     except NoSuchImage as error:
         raise StartFailure(_missing_image(context, pod, start, before)) from error
-    context.tell(pod, "Normal", "Pulled", f'Container image "{wanted}" already present on machine', name)
+    message = f'Container image "{wanted}" already present on machine and can be accessed by the pod'
+    context.tell(pod, "Normal", "Pulled", message, name)
     return image
 
 

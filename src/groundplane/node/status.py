@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from groundplane.base.clock import rfc3339
+from groundplane.node import given
 from groundplane.node.plan import backoff_left, backoff_of, deadline_passed, restarts, terminal
 from groundplane.node.resources import qos_class
 from groundplane.node.views import (
@@ -56,7 +57,7 @@ def pod_status(pod: Pod, observed: Observed, host_ip: str, now: float) -> Status
         status["initContainerStatuses"] = init
     status["containerStatuses"] = apps
     status["qosClass"] = old.get("qosClass") or qos_class(pod)
-    return status
+    return status | given.pod_level(pod)
 
 
 def _phase(pod: Pod, observed: Observed) -> str:
@@ -112,8 +113,9 @@ def _container_status(pod: Pod, container: ContainerSpec, observed: Observed, no
     status["imageID"] = view.image_id if view else ""
     if view is not None:
         status["containerID"] = _SCHEME + view.id
+        status |= given.container_resources(container)
     status["started"] = started
-    return status
+    return status | given.volume_mounts(container)
 
 
 def _waiting(pod: Pod, observed: Observed, failure: Any, *, init: bool) -> Status:
@@ -203,7 +205,7 @@ def _conditions(
         if message:
             condition["message"] = message
         result.append(condition)
-    return result + list(known.values())  # conditions of others stay as they are: PodScheduled, DisruptionTarget, gates
+    return result + list(known.values())  # conditions of others stay as they are: DisruptionTarget, gates
 
 
 def _wanted(
@@ -237,6 +239,7 @@ def _wanted(
         missing = reason
     yield "Ready", _yes(contained and not missing), reason, message
     yield "ContainersReady", _yes(contained), "" if missing else reason, "" if missing else message
+    yield "PodScheduled", "True", "", ""
 
 
 def _gates(pod: Pod, gates: Any) -> tuple[str, str]:
