@@ -216,7 +216,7 @@ def test_a_mask_is_value_and_what_is_left_is_valuetwo() -> None:
         ({"syscalls": [{"names": ["read"], "action": "SCMP_ACT_ALLOW", "errnoRet": 1}]}, "takes no errnoRet"),
         ({"defaultAction": "SCMP_ACT_KILL", "defaultErrnoRet": 1}, "takes no errnoRet"),
         ({"flags": ["FOO"]}, "seccomp flag 'FOO' not known"),
-        ({"architectures": ["FOO"]}, "'FOO' is no architecture"),
+        ({"architectures": ["FOO"]}, "string FOO is not a valid arch for seccomp"),
         ({"listenerMetadata": "x"}, "listenerMetadata needs a listenerPath"),
     ],
 )

@@ -283,9 +283,13 @@ def _sets_up_dev(config: Config) -> bool:
 
 def _devices(config: Config) -> Step:
     nodes = {node.path: node for node in devices.DEFAULT_NODES}
+    given: set[str] = set()
     for device in config.linux.devices:
         mode = 0o666 if device.file_mode is None else device.file_mode
         path = device.path if device.path.startswith("/") else f"/{device.path}"
+        if path in given:
+            continue  # the first one wins, as with runc and crun
+        given.add(path)
         nodes[path] = devices.Node(path, device.type, device.major, device.minor, mode & 0o7777, device.uid, device.gid)
     in_user_namespace = any(n.type == "user" for n in config.linux.namespaces)
     return devices.MakeDevices(tuple(nodes.values()), bind=in_user_namespace)

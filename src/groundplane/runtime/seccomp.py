@@ -45,6 +45,9 @@ _OPERATORS = {
     "SCMP_CMP_GT": f.GT,
     "SCMP_CMP_MASKED_EQ": f.MASKED_EQ,
 }
+# config-linux.md, "Seccomp": what a profile may name.
+_WORDS = """X86 X86_64 X32 ARM AARCH64 MIPS MIPS64 MIPS64N32 MIPSEL MIPSEL64 MIPSEL64N32 PPC PPC64 PPC64LE
+    S390 S390X PARISC PARISC64 RISCV64 LOONGARCH64 M68K SH SHEB"""
 # Architectures that this machine's kernel can run; a profile names those of other machines too, to no effect.
 _ARCHITECTURES = {
     "x86_64": {"SCMP_ARCH_X86_64": "x86_64", "SCMP_ARCH_X86": "x86", "SCMP_ARCH_X32": "x32"},
@@ -151,9 +154,8 @@ def _architectures(profile: Seccomp) -> list[str]:
     native = architecture()
     known = _ARCHITECTURES[native]
     listed = {known[name] for name in profile.architectures if name in known}
-    for name in profile.architectures:
-        if not name.startswith("SCMP_ARCH_"):
-            raise SeccompError(f"linux.seccomp.architectures: {name!r} is no architecture")
+    if unknown := set(profile.architectures) - {f"SCMP_ARCH_{word}" for word in _WORDS.split()}:
+        raise SeccompError(f"string {min(unknown)} is not a valid arch for seccomp")
     return sorted({native, *listed}, key=lambda a: (a != native, a))
 
 

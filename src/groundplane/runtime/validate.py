@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 _PROPAGATIONS = ("", "shared", "slave", "private", "unbindable", "rshared", "rslave", "rprivate", "runbindable")
 
+# runc's limit. The ids above it include 2**32 - 1, which to setresuid(2) means `as it is`: root would stay root.
+_LAST_ID = 2**31 - 1
+
 # sysctls that belong to an IPC namespace (ipc_namespaces(7)); fs.mqueue.* and net.* are by prefix.
 _IPC_SYSCTLS = {
     "kernel.msgmax",
@@ -80,6 +83,9 @@ def validate_process(process: Process) -> None:
         if limit.type in seen:
             raise BadConfig(f"rlimit {limit.type} is given twice")
         seen.add(limit.type)
+    user = process.user
+    if max(user.uid, user.gid, *user.additional_gids) > _LAST_ID:
+        raise BadConfig(f"unable to setup user: uids and gids must be in range 0-{_LAST_ID}")
     if process.selinux_label and not _has_selinux():
         raise BadConfig("selinux label is specified in config, but selinux is disabled or not supported")
     if process.apparmor_profile and not os.path.isdir("/sys/kernel/security/apparmor"):

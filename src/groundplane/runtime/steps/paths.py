@@ -42,7 +42,7 @@ class MaskPaths(Step):
                 if not stat.S_ISDIR(os.fstat(place).st_mode):
                     cover = m.open_tree(null, "", recursive=False, what="/dev/null")
                 elif empty < 0:
-                    cover = empty = m.fsmount("tmpfs", "tmpfs", (), m.MOUNT_ATTR_RDONLY)
+                    cover = empty = m.fsmount("tmpfs", "tmpfs", ("ro",), m.MOUNT_ATTR_RDONLY)
                 else:
                     cover = m.open_tree(empty, "", recursive=False, what=path)  # the same empty instance again
                 m.attach(cover, place, what=path)
