@@ -16,7 +16,7 @@ The words are those of kube-apiserver's flags (--etcd-servers, --etcd-prefix, --
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 from groundplane.base.errors import UsageError
 
@@ -41,24 +41,27 @@ class Target:
 
 def parse(url: str) -> Target:
     """Raises UsageError."""
-    parts = urlsplit(url)
-    if parts.scheme != "etcd" or not parts.netloc:
+    # By hand, because urlsplit() refuses a list of hosts with an IPv6 address in it since Python 3.12.
+    scheme, _, rest = url.partition("://")
+    place, _, query = rest.partition("?")
+    hosts, slash, prefix = place.partition("/")
+    if scheme != "etcd" or not hosts:
         raise UsageError("store url: etcd://HOST:PORT[,HOST:PORT…][/PREFIX][?…] expected")
-    if "@" in parts.netloc:
+    if "@" in hosts:
         raise UsageError("store url: no user or password before the hosts; give user=NAME&passwordfile=FILE behind `?`")
-    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    options = dict(parse_qsl(query, keep_blank_values=True))
     if unknown := sorted(set(options) - set(_KNOWN)):
         raise UsageError(f"store url: unknown option {unknown[0]!r}; known are {', '.join(_KNOWN)}")
     _check_pairs(options)
-    scheme = "https" if options.get("cafile") else "http"
-    members = tuple(f"{scheme}://{_with_port(host)}" for host in parts.netloc.split(",") if host)
+    spoken = "https" if options.get("cafile") else "http"
+    members = tuple(f"{spoken}://{_with_port(host)}" for host in hosts.split(",") if host)
     try:
         timeout = float(options.pop("timeout", _TIMEOUT))
     except ValueError:
         timeout = 0.0
     if not timeout > 0:
         raise UsageError("store url: timeout: a number of seconds expected")
-    return Target(members, unquote(parts.path).rstrip("/"), timeout=timeout, **options)
+    return Target(members, unquote(slash + prefix).rstrip("/"), timeout=timeout, **options)
 
 
 def _check_pairs(options: dict[str, str]) -> None:
