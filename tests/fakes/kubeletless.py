@@ -86,7 +86,7 @@ class Watcher:
     def _ring(self, _: Object) -> None:
         self._changed.set()
 
-    async def until(self, holds: Callable[[], bool], seconds: float = 20.0) -> None:
+    async def until(self, holds: Callable[[], bool], seconds: float = 60.0) -> None:
         async with asyncio.timeout(seconds):
             while not holds():
                 self._changed.clear()

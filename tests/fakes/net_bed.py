@@ -118,7 +118,7 @@ class Bed:
     def hide(self, name: str) -> None:
         self.table.apply({f"default/{name}": ServicePlan()})
 
-    def ask(self, where: NetHost | Pod, address: str, port: int, timeout: float = 5) -> tuple[str, str]:
+    def ask(self, where: NetHost | Pod, address: str, port: int, timeout: float = 30) -> tuple[str, str]:
         """(which endpoint answered, who it saw) of one TCP connection; raises OSError."""
         host = where.host if isinstance(where, Pod) else where
 
@@ -134,7 +134,7 @@ class Bed:
             with suppress(OSError):  # ENOTCONN for a datagram socket, whose reader is woken all the same
                 server.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
-            thread.join(5)
+            thread.join(30)
         for server in self._servers:
             server.close()
         self.table.close()

@@ -26,7 +26,7 @@ def kubectl_of(root: Path) -> Kubectl:
         process = await asyncio.create_subprocess_exec(
             "kubectl", *args, env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
         )
-        output, _ = await asyncio.wait_for(process.communicate(), 40)
+        output, _ = await asyncio.wait_for(process.communicate(), 120)
         text = output.decode()
         assert process.returncode == 0, f"kubectl {' '.join(args)}: {text}"
         return text
@@ -45,7 +45,7 @@ async def ready(root: Path) -> AsyncIterator[tuple[Kubectl, Informer, Watcher]]:
 
 
 async def rolled_out(kubectl: Kubectl, name: str = "web") -> None:
-    status = await kubectl("rollout", "status", f"deployment/{name}", "--timeout=30s")
+    status = await kubectl("rollout", "status", f"deployment/{name}", "--timeout=90s")
     assert "successfully rolled out" in status
 
 
@@ -64,7 +64,7 @@ def test_create_update_and_undo(run, state_root: Path) -> None:
             await kubectl("create", "deployment", "web", "--image=web:1", "--replicas=3")
             await rolled_out(kubectl)
             await kubectl("expose", "deployment", "web", "--port=80")
-            await kubectl("wait", "pod", "-l", "app=web", "--for=condition=Ready", "--timeout=30s")
+            await kubectl("wait", "pod", "-l", "app=web", "--for=condition=Ready", "--timeout=90s")
             await kubectl("set", "image", "deployment/web", "web=web:2")
             await rolled_out(kubectl)
             assert await revisions(kubectl) == ["1", "2"]
@@ -92,7 +92,7 @@ def test_pause_scale_resume_and_restart(run, state_root: Path) -> None:
             await kubectl("rollout", "pause", "deployment/web")
             await kubectl("set", "image", "deployment/web", "web=web:3")
             await kubectl("scale", "deployment/web", "--replicas=5")
-            await kubectl("wait", "deployment/web", "--for=jsonpath={.status.readyReplicas}=5", "--timeout=30s")
+            await kubectl("wait", "deployment/web", "--for=jsonpath={.status.readyReplicas}=5", "--timeout=90s")
             assert await images(kubectl) == ["web:1"] * 5
             await kubectl("rollout", "resume", "deployment/web")
             await rolled_out(kubectl)
@@ -108,17 +108,17 @@ def test_deletion_cascades_as_asked(run, state_root: Path) -> None:
         async with ready(state_root) as (kubectl, pods, watcher):
             await kubectl("create", "deployment", "web", "--image=web:1", "--replicas=3")
             await rolled_out(kubectl)
-            await kubectl("delete", "deployment", "web", "--cascade=foreground", "--timeout=30s")
+            await kubectl("delete", "deployment", "web", "--cascade=foreground", "--timeout=90s")
             assert not pods.cache.list("default")
             await kubectl("create", "deployment", "left", "--image=web:1")
             await rolled_out(kubectl, "left")
-            await kubectl("delete", "deployment", "left", "--cascade=orphan", "--timeout=30s")
+            await kubectl("delete", "deployment", "left", "--cascade=orphan", "--timeout=90s")
             assert (await kubectl("get", "replicasets", "-o", "name")).startswith("replicaset.apps/left-")
-            await kubectl("delete", "replicaset", "--all", "--timeout=30s")
+            await kubectl("delete", "replicaset", "--all", "--timeout=90s")
             await watcher.until(lambda: not pods.cache.list("default"))
             await kubectl("create", "namespace", "shop")
             await kubectl("-n", "shop", "create", "deployment", "web", "--image=web:1", "--replicas=4")
-            await kubectl("delete", "namespace", "shop", "--timeout=30s")
+            await kubectl("delete", "namespace", "shop", "--timeout=90s")
             assert not pods.cache.list("shop")
 
     run(work())

@@ -59,7 +59,7 @@ def test_exec(server: Running, node: FakeNode, version: str) -> None:
     assert server.run(program, "exec", "-i", "p", "--", "cat", stdin="x" * 300_000).stdout == "x" * 300_000
     failed = server.run(program, "exec", "p", "--", "exit", "3", ok=False)
     assert failed.returncode == 3
-    assert all(process.closed.wait(10) for process in node.started)
+    assert all(process.closed.wait(60) for process in node.started)
 
 
 def test_exec_needs_a_container_that_is_there(server: Running, node: FakeNode) -> None:

@@ -39,7 +39,7 @@ class Rig:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        end = time.monotonic() + 30
+        end = time.monotonic() + 120
         while True:
             assert self._process.poll() is None and time.monotonic() < end, "the API server did not start"
             with contextlib.suppress(OSError, http.client.HTTPException, kubeconfig.KubeconfigError):
@@ -61,7 +61,7 @@ class Rig:
         access = kubeconfig.load(f"{self._root}/admin.kubeconfig")
         context = ssl.create_default_context(cadata=access.ca.decode())
         context.load_cert_chain(f"{self._root}/pki/admin.crt", f"{self._root}/pki/admin.key")
-        return http.client.HTTPSConnection("127.0.0.1", self._port, context=context, timeout=20)
+        return http.client.HTTPSConnection("127.0.0.1", self._port, context=context, timeout=60)
 
 
 @contextlib.contextmanager
@@ -107,7 +107,7 @@ def test_nothing_that_was_answered_is_lost(state_root: Path) -> None:
             ]
             for writer in writers:
                 writer.start()
-            before, end = len(written), time.monotonic() + 20
+            before, end = len(written), time.monotonic() + 120
             while len(written) < before + 100 and time.monotonic() < end:
                 enough.wait(0.01)
             server.kill()

@@ -26,8 +26,8 @@ SHAPES = (
     (r"hello-[0-9a-z]+-[0-9a-z]{5}", "POD"),
     (r"\b\d+\.\d+\.\d+\.\d+\b", "ADDRESS"),
     (r"\(\d+\.\d+ s\)", "(TIME)"),
-    (r"Less than a second|\b\d+ seconds?\b", "TIME"),
-    (r"\b\d+s\b", "AGE"),
+    (r"Less than a second|About a minute|\b\d+ (second|minute)s?\b", "TIME"),
+    (r"\b(\d+m)?\d+[sm]\b", "AGE"),
     (r"[ -]{2,}| +", " "),
 )
 
@@ -50,7 +50,7 @@ class Machine:
 
     def type(self, command: str) -> str:
         """Standard output of a line typed into a shell; a server that is just starting gets a few seconds."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while True:
             done = self._host.run(lambda: self._run(command))
             if done.returncode == 0:
@@ -65,7 +65,7 @@ class Machine:
             cwd=self._home,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
 

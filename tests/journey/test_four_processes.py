@@ -77,7 +77,7 @@ class Host:
         command = [*GROUND, *words]
         done = self.net.run(
             lambda: subprocess.run(
-                command, env=self._env, input=stdin, capture_output=True, text=True, timeout=60, check=False
+                command, env=self._env, input=stdin, capture_output=True, text=True, timeout=180, check=False
             )
         )
         logs = "".join(f"\n--- {p.name}\n{p.read_text()[-3000:]}" for p in self.directory.glob("*.log"))
@@ -88,7 +88,7 @@ class Host:
         role = self._roles.pop(name)
         role.send_signal(number)
         try:
-            role.wait(20)
+            role.wait(60)
         finally:
             if role.returncode is None:
                 role.kill()
@@ -121,7 +121,7 @@ def test_an_application_on_four_processes(host: Host) -> None:
     host.start("apiserver", "--root", str(host.api), "--port", "6443")
     for role in ("controllers", "scheduler", "node"):
         host.start(role, "--kubeconfig", host.kubeconfig)
-    host.ground("kube", "wait", "node", "--all", "--for=condition=Ready", "--timeout=30s")
+    host.ground("kube", "wait", "node", "--all", "--for=condition=Ready", "--timeout=90s")
     host.ground("image", "from-host", "--name", "tools:1", "sh", "sleep", "cat", "hostname")
     host.ground("kube", "apply", "-f", "-", stdin=json.dumps(DEPLOYMENT))
     host.ground("kube", "rollout", "status", "deployment/web", "--timeout=60s")
@@ -148,7 +148,7 @@ def test_an_application_on_four_processes(host: Host) -> None:
     assert host.ground("kube", "get", "pods", "-o", restarts).split() == ["0", "0"]
 
     host.ground("kube", "delete", "deployment", "web")
-    host.ground("kube", "wait", "pods", "--all", "--for=delete", "--timeout=30s")
+    host.ground("kube", "wait", "pods", "--all", "--for=delete", "--timeout=90s")
     for role in ("controllers", "scheduler", "apiserver"):
         assert host.end(role) == 0, role
     host.ground("down", "--purge")
@@ -162,7 +162,7 @@ import ssl, urllib.error, urllib.request
 context = ssl.create_default_context()
 context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
 try:
-    urllib.request.urlopen("https://{ADDRESS}:10250/pods", context=context, timeout=10)
+    urllib.request.urlopen("https://{ADDRESS}:10250/pods", context=context, timeout=60)
 except urllib.error.HTTPError as error:
     print(error.code)
 """

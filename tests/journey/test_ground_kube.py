@@ -58,7 +58,7 @@ def kube_of(root: Path) -> Kube:
             env=env, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         try:
-            out, err = await asyncio.wait_for(process.communicate(stdin.encode()), 40)
+            out, err = await asyncio.wait_for(process.communicate(stdin.encode()), 120)
         finally:
             if process.returncode is None:
                 process.kill()
@@ -84,7 +84,7 @@ def test_apply_get_scale_set_and_delete(run, state_root: Path) -> None:
             stdin = f"{json.dumps(DEPLOYMENT)}\n---\n{json.dumps(CONFIG)}\n"
             applied = await kube("apply", "-f", "-", stdin=stdin)
             assert applied.out == "deployment.apps/web serverside-applied\nconfigmap/words serverside-applied\n"
-            status = await kube("rollout", "status", "deployment/web", "--timeout=30s")
+            status = await kube("rollout", "status", "deployment/web", "--timeout=90s")
             assert status.out.splitlines()[-1] == 'deployment "web" successfully rolled out'
             table = (await kube("get", "deployments")).out.splitlines()
             assert table[0].split() == ["NAME", "READY", "UP-TO-DATE", "AVAILABLE", "AGE"]
@@ -110,11 +110,11 @@ def test_rollouts_are_watched_listed_undone_paused_and_restarted(run, state_root
             missing = await kube("rollout", "status", "deployment/web", code=1)
             assert missing.err == 'Error from server (NotFound): deployments.apps "web" not found\n'
             await kube("apply", "-f", "-", stdin=json.dumps(DEPLOYMENT))
-            await kube("rollout", "status", "deployment", "web", "--timeout=30s")
+            await kube("rollout", "status", "deployment", "web", "--timeout=90s")
             alone = await kube("rollout", "undo", "deployment/web", code=1)
             assert alone.err == 'error: no rollout history found for deployment "web"\n'
             await kube("set", "image", "deployment/web", "web=web:2")
-            await kube("rollout", "status", "deployment/web", "--timeout=30s")
+            await kube("rollout", "status", "deployment/web", "--timeout=90s")
             history = (await kube("rollout", "history", "deployment/web")).out.splitlines()
             assert history[0] == "deployment.apps/web "
             assert [line.split() for line in history[1:4]] == [
@@ -123,13 +123,13 @@ def test_rollouts_are_watched_listed_undone_paused_and_restarted(run, state_root
                 ["2", "<none>"],
             ]
             assert (await kube("rollout", "undo", "deployment/web")).out == "deployment.apps/web rolled back\n"
-            await kube("rollout", "status", "deployment/web", "--timeout=30s")
+            await kube("rollout", "status", "deployment/web", "--timeout=90s")
             image = await kube("get", "deployment", "web", "-o", "jsonpath={.spec.template.spec.containers[0].image}")
             assert image.out == "web:1\n"
             skipped = await kube("rollout", "undo", "deployment/web", "--to-revision=3")
             assert "skipped rollback (current template already matches revision 3)" in skipped.out
             await kube("rollout", "restart", "deployment/web")
-            await kube("rollout", "status", "deployment/web", "--timeout=30s")
+            await kube("rollout", "status", "deployment/web", "--timeout=90s")
             assert (await kube("rollout", "pause", "deployment/web")).out == "deployment.apps/web paused\n"
             refused = await kube("rollout", "restart", "deployment/web", code=1)
             assert "can't restart paused deployment" in refused.err
@@ -138,7 +138,7 @@ def test_rollouts_are_watched_listed_undone_paused_and_restarted(run, state_root
             assert "0 out of 2 new replicas have been updated..." in late.out
             assert late.err == "error: timed out waiting for the condition\n"
             await kube("rollout", "resume", "deployment/web")
-            await kube("rollout", "status", "deployment/web", "--timeout=30s")
+            await kube("rollout", "status", "deployment/web", "--timeout=90s")
 
     run(work())
 
@@ -148,17 +148,17 @@ def test_waiting(run, state_root: Path) -> None:
         async with ready(state_root) as (kube, _):
             missing = await kube("wait", "deployment/web", "--for=condition=Available", code=1)
             assert missing.err == 'Error from server (NotFound): deployments.apps "web" not found\n'
-            created = asyncio.create_task(kube("wait", "deployment/web", "--for=create", "--timeout=30s"))
+            created = asyncio.create_task(kube("wait", "deployment/web", "--for=create", "--timeout=90s"))
             await kube("apply", "-f", "-", stdin=json.dumps(DEPLOYMENT))
             assert (await created).out == "deployment.apps/web condition met\n"
-            done = await kube("wait", "deployment/web", "--for=condition=available", "--timeout=30s")
+            done = await kube("wait", "deployment/web", "--for=condition=available", "--timeout=90s")
             assert done.out == "deployment.apps/web condition met\n"
-            pods = await kube("wait", "pod", "-l", "app=web", "--for=condition=Ready=True", "--timeout=30s")
+            pods = await kube("wait", "pod", "-l", "app=web", "--for=condition=Ready=True", "--timeout=90s")
             assert len(pods.out.splitlines()) == 2
-            await kube("wait", "deployment/web", "--for=jsonpath={.status.readyReplicas}=2", "--timeout=30s")
+            await kube("wait", "deployment/web", "--for=jsonpath={.status.readyReplicas}=2", "--timeout=90s")
             late = await kube("wait", "deployment/web", "--for=jsonpath={.status.nothing}", "--timeout=1s", code=1)
             assert late.err == "error: timed out waiting for the condition on deployments/web\n"
-            gone = asyncio.create_task(kube("wait", "deployment/web", "--for=delete", "--timeout=30s"))
+            gone = asyncio.create_task(kube("wait", "deployment/web", "--for=delete", "--timeout=90s"))
             await kube("delete", "deployment", "web")
             assert (await gone).out in ("deployment.apps/web condition met\n", "")
             wrong = await kube("wait", "pods", "--all", "--for=luck", code=None)
@@ -203,7 +203,7 @@ def test_logs_and_exec(run, state_root: Path) -> None:
         assert failed.err == "command terminated with exit code 3\n"
         wrong = await kube("exec", "p", "-c", "nope", "--", "cat", code=1)
         assert wrong.err == "Error from server (BadRequest): container nope is not valid for pod p\n"
-        assert all(process.closed.wait(10) for process in node.started)
+        assert all(process.closed.wait(60) for process in node.started)
 
     with running(state_root, node):
         run(work())
@@ -219,7 +219,7 @@ def test_exec_with_a_terminal_has_its_size(state_root: Path) -> None:
             done = subprocess.run(
                 [sys.executable, "-m", "groundplane.cli.main", "kube", "exec", "-it", "p", "--", "size"],
                 env={**os.environ, "HOME": str(state_root), "KUBECONFIG": server.kubeconfig},
-                stdin=terminal, capture_output=True, text=True, timeout=30, check=False,
+                stdin=terminal, capture_output=True, text=True, timeout=120, check=False,
             )  # fmt: skip
         finally:
             os.close(main)

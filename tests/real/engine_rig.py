@@ -94,7 +94,16 @@ class Rig:
         except FileNotFoundError:  # it, or the descriptor, has gone meanwhile
             return False
 
-    async def eventually(self, what: Callable[[], bool], seconds: float = 10.0) -> None:
+    async def catches(self, pid: int, number: int) -> None:
+        """Return once the process has a handler for the signal: a shell's `trap` is set (proc(5), SigCgt)."""
+
+        def caught() -> bool:
+            status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+            return bool(int(status["SigCgt"], 16) >> (number - 1) & 1)
+
+        await self.eventually(caught)
+
+    async def eventually(self, what: Callable[[], bool], seconds: float = 60.0) -> None:
         deadline = time.monotonic() + seconds
         while not what():
             assert time.monotonic() < deadline, f"it did not happen in time; {leaks.processes([self.run])}"

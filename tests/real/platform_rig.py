@@ -29,7 +29,7 @@ from groundplane.kernel.nftables.listing import tables
 
 T = TypeVar("T")
 Object = dict[str, Any]
-DEADLINE = 30.0
+DEADLINE = 60.0
 
 
 def until(look: Callable[[], T], what: str, seconds: float = DEADLINE) -> T:
@@ -149,7 +149,7 @@ class Asking(threading.Thread):
 
     def _ask(self) -> None:
         while not self._over.wait(self._pause):
-            connection = http.client.HTTPConnection(*self._to, timeout=5)
+            connection = http.client.HTTPConnection(*self._to, timeout=DEADLINE)
             try:
                 connection.request("GET", self._path)
                 self.answers[connection.getresponse().read().decode()] += 1
@@ -191,7 +191,7 @@ class Platform:
         """A command inside the host; whatever its exit code."""
         return self.host.run(
             lambda: subprocess.run(
-                words, input=input, env=env or self.environ, capture_output=True, text=True, timeout=60, check=False
+                words, input=input, env=env or self.environ, capture_output=True, text=True, timeout=180, check=False
             )
         )
 

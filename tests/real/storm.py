@@ -221,7 +221,7 @@ class Storm:
         accept: tuple[int, ...] = (200, 201),
     ) -> Object:  # fmt: skip
         data = None if body is None else json.dumps(body).encode()
-        end = time.monotonic() + 30
+        end = time.monotonic() + 120
         while True:
             try:
                 code, text = self.api.raw(method, path, data, {"Content-Type": kind})
@@ -234,7 +234,7 @@ class Storm:
             assert time.monotonic() < end, f"{method} {path}: {text.decode()}"
             time.sleep(0.02)  # between two tries, with a deadline
 
-    def eventually(self, look: Callable[[], object], what: str, seconds: float = 45) -> None:
+    def eventually(self, look: Callable[[], object], what: str, seconds: float = 120) -> None:
         last = ""
 
         def calm() -> bool:
@@ -307,7 +307,8 @@ def box_pod(script: str) -> Object:
 
 
 def deployment(name: str, replicas: int) -> Object:
-    probe = {"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 1}
+    # A probe's usual second is too short for a server on a busy processor, whose restart would be blamed on the kills.
+    probe = {"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 1, "timeoutSeconds": 30}
     container = {
         "name": "c",
         "image": "demo:v1",

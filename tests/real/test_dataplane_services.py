@@ -180,10 +180,12 @@ def test_affinity_ends_after_its_time(bed: Bed) -> None:
     client, server = bed.pod(), bed.pod()
     sticky = service(sessionAffinity="ClientIP", sessionAffinityConfig={"clientIP": {"timeoutSeconds": 1}})
     bed.show(sticky, of(server))
-    bed.ask(client, WEB, 80)
     channel, affinity = bed.table._channel, bed.table._sets.affinity
-    assert len(listing.elements(channel, affinity.table, affinity.name)) == 1
-    until = time.monotonic() + 10
+    began = time.monotonic()
+    bed.ask(client, WEB, 80)
+    # Gone already where this process was kept waiting for longer than the affinity lasts.
+    assert listing.elements(channel, affinity.table, affinity.name) or time.monotonic() - began >= 1
+    until = time.monotonic() + 60
     while listing.elements(channel, affinity.table, affinity.name):
         assert time.monotonic() < until
         threading.Event().wait(0.1)
@@ -195,7 +197,7 @@ def test_udp_moves_to_another_endpoint_while_the_client_goes_on(bed: Bed) -> Non
     udp = {"to": 53, "protocol": "UDP"}
     bed.show(dns, slice_of("web", endpoint(one.address), **udp))
     with client.host.run(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as asking:
-        asking.settimeout(5)
+        asking.settimeout(30)
         asking.connect((WEB, 53))
 
         def ask() -> str:
@@ -214,7 +216,7 @@ def test_an_open_connection_outlives_its_endpoint_in_the_table(bed: Bed) -> None
     client, one, two = bed.pod(), bed.pod(7000), bed.pod()
     listener = one.host.run(lambda: socket.create_server((one.address, 7001)))
     bed.show(service(), slice_of("web", endpoint(one.address), to=7001))
-    with listener, client.host.run(lambda: socket.create_connection((WEB, 80), timeout=5)) as open_connection:
+    with listener, client.host.run(lambda: socket.create_connection((WEB, 80), timeout=30)) as open_connection:
         accepted, _ = listener.accept()
         with accepted:
             bed.show(service(), of(two))
@@ -238,8 +240,8 @@ def test_a_rolling_change_under_load_loses_no_request(bed: Bed) -> None:
     threads = [threading.Thread(target=load) for _ in range(3)]
     for thread in threads:
         thread.start()
-    until, round_ = time.monotonic() + 20, 0
-    while len(answers) < 300 and time.monotonic() < until:
+    until, round_ = time.monotonic() + 120, 0
+    while (len(answers) < 300 or round_ < 40) and time.monotonic() < until:
         first, round_ = round_ % 4, round_ + 1
         bed.show(service(), of(*(servers[(first + i) % 4] for i in range(1 + round_ % 3))))
     stop.set()

@@ -325,8 +325,16 @@ def test_auto_remove_and_waiting_for_the_next_end(run: Run) -> None:
 def test_logs_are_followed_until_the_end(run: Run) -> None:
     async def work() -> None:
         async with rig() as r:
-            id = await r.start("sh", "-c", "for i in 1 2 3; do echo line $i; sleep 0.1; done; echo -n no end")
-            lines = [line.data async for line in r.containers.logs(id, follow=True)]
+            script = "for i in 1 2 3; do echo line $i; read x; done; echo -n no end"
+            id = await r.create("sh", "-c", script, stdin_open=True)
+            streams = await r.containers.attach(id)
+            await r.containers.start(id)
+            lines = []
+            async for line in r.containers.logs(id, follow=True):
+                lines.append(line.data)
+                if len(lines) <= 3:  # each line has a time of its own: the next one is written after this one was read
+                    await streams.write(b"\n")
+            await streams.close()
             assert lines == [b"line 1\n", b"line 2\n", b"line 3\n", b"no end"]
             at = [line.at async for line in r.containers.logs(id)]
             assert [line.data async for line in r.containers.logs(id, since=at[2])] == [b"line 3\n", b"no end"]

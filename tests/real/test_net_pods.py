@@ -39,7 +39,7 @@ def live(host: NetHost, root: Path, work: Callable[[PodNetwork], Coroutine[Any, 
     async def whole() -> None:
         network = PodNetwork(str(root), "abc123")
         try:
-            await asyncio.wait_for(work(network), 30)
+            await asyncio.wait_for(work(network), 120)
         finally:
             await network.close()
 
@@ -62,7 +62,7 @@ def answer_once(where: NetHost, address: str, port: int) -> None:
 
     def serve() -> None:
         with server:
-            server.settimeout(10)
+            server.settimeout(60)
             client, peer = server.accept()
             with client:
                 client.sendall(peer[0].encode())
@@ -72,7 +72,7 @@ def answer_once(where: NetHost, address: str, port: int) -> None:
 
 def ask(where: NetHost, address: str, port: int) -> str:
     def talk() -> str:
-        with socket.create_connection((address, port), timeout=10) as client:
+        with socket.create_connection((address, port), timeout=60) as client:
             return client.recv(100).decode()
 
     return where.run(talk)
@@ -130,7 +130,7 @@ def test_a_pod_sends_from_its_own_address_only(host: NetHost, state_root: Path) 
             sender = pod.run(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
             with received, sender, pod.run(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as honest:
                 received.bind((b, 99))
-                received.settimeout(5)
+                received.settimeout(60)
                 sender.bind(("10.244.0.77", 0))
                 sender.sendto(b"forged", (b, 99))
                 honest.sendto(b"own", (b, 99))

@@ -45,6 +45,6 @@ def test_going_down_right_after_spawner_and_daemon_were_killed(cluster: Platform
         for pid in storm.pids(victim)[:1]:
             os.kill(pid, signal.SIGKILL)
     cluster.ground("down")
-    storm.eventually(lambda: not leaks.left(cluster.root, cluster.run_dir), "nothing is left", 5)  # or just ends
+    storm.eventually(lambda: not leaks.left(cluster.root, cluster.run_dir), "nothing is left")  # or just ends
     cluster.ground("up")
     assert storm.retry("GET", "/api/v1/nodes")["items"][0]["metadata"]["uid"] == before["metadata"]["uid"]

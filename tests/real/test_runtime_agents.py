@@ -86,7 +86,7 @@ class Agent:
 
     def close(self) -> None:
         self._listener.close()
-        self._thread.join(10)
+        self._thread.join(60)
 
 
 def notifying(box: Box, path: Path, *names: str) -> None:

@@ -48,7 +48,7 @@ def ground(box: Box) -> Iterator[CommandLine]:
 def manager(box: Box, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(str(box.directory / "manager"))
-        listener.settimeout(10)
+        listener.settimeout(60)
         monkeypatch.setenv("NOTIFY_SOCKET", str(box.directory / "manager"))
         yield listener
 

@@ -249,7 +249,7 @@ def test_the_interpreter_is_protected_from_an_ordinary_users_container(rootless:
             assert process.stdout.readline() == b"x\n"
             assert os.statvfs(f"/proc/{process.pid}/exe").f_flag & os.ST_RDONLY
             process.stdin.close()
-            assert process.wait(10) == 0
+            assert process.wait(60) == 0
     finally:
         user("delete", "--force", "u")
 
