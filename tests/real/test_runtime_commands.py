@@ -124,7 +124,7 @@ def test_signals_are_passed_on_to_the_container(box: Box, ground: CommandLine) -
         assert process.stdout
         assert process.stdout.readline() == b"ready\n"
         process.terminate()
-        assert process.wait(10) == 7
+        assert process.wait(60) == 7
 
 
 def test_exec(box: Box, ground: CommandLine) -> None:
@@ -308,7 +308,7 @@ def test_two_creates_of_one_id_race(box: Box, ground: CommandLine) -> None:
         )
         for _ in range(2)
     ]
-    assert sorted(process.wait(20) for process in both) == [0, 1]
+    assert sorted(process.wait(60) for process in both) == [0, 1]
     assert json.loads(ground("state", "c").stdout)["status"] == "created"
 
 

@@ -312,7 +312,7 @@ def test_this_hosts_counters(box: Box) -> None:
         groups.kill(box.cgroup)
         process.wait()
         groups.remove(box.cgroup)
-        assert watch.wait(5) is None
+        assert watch.wait(60) is None
         watch.close()
 
 
