@@ -66,7 +66,7 @@ class Docker:
         (root / "daemon.json").write_text("{}")
         words = ["unshare", "--mount", "--propagation", "private", "sh", "-ec", _START.format(root, self.parent)]
         self._started = self.host.run(lambda: subprocess.Popen(words, start_new_session=True))
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while subprocess.run(["docker", "version"], env=self.environ, capture_output=True, check=False).returncode:
             assert time.monotonic() < deadline and self._started.poll() is None, (root / "dockerd.log").read_text()
         with subprocess.Popen(["tar", "-C", busybox_tree(root / "box"), "-c", "."], stdout=subprocess.PIPE) as tar:
@@ -94,7 +94,14 @@ class Docker:
         with output_file() as out, output_file() as err:
             feed = {"input": input} if input is not None else {"stdin": subprocess.DEVNULL}
             done = subprocess.run(
-                ["docker", *words], env=self.environ, stdout=out, stderr=err, text=True, timeout=30, check=False, **feed
+                ["docker", *words],
+                env=self.environ,
+                stdout=out,
+                stderr=err,
+                text=True,
+                timeout=120,
+                check=False,
+                **feed,
             )
             out.seek(0)
             err.seek(0)
@@ -110,13 +117,13 @@ class Docker:
         assert self._started is not None
         enter = ["nsenter", "--target", str(self._started.pid), "--mount", "--net"]
         command = [*enter, "ctr", "--address", f"{self.directory}/containerd.sock", *words]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     def until(self, what: str, *words: str) -> None:
         """Ask until the answer contains `what`."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while what not in (answer := self(*words)):
             assert time.monotonic() < deadline, f"docker {' '.join(words)} never said {what!r}: {answer}"
 

@@ -113,7 +113,7 @@ class Podman:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
-                timeout=60,
+                timeout=120,
                 check=False,
             )
             out.seek(0)
@@ -133,7 +133,7 @@ class Podman:
 
     def until(self, what: str, *words: str) -> None:
         """Ask until the answer contains `what`."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while what not in (answer := self(*words)):
             assert time.monotonic() < deadline, f"podman {' '.join(words)} never said {what!r}: {answer}"
 

@@ -97,7 +97,7 @@ def test_changes_by_every_way(server: Running) -> None:
     assert kubectl("get", "deploy", "-l", "tier=front", "-o", "name") == "deployment.apps/web\n"
     kubectl("set", "image", "deploy/web", "web=web:2")
     assert kubectl("get", "deploy", "web", "-o", "jsonpath={..image}") == "web:2"
-    kubectl("wait", "--for=jsonpath={.spec.replicas}=8", "deploy/web", "--timeout=5s")
+    kubectl("wait", "--for=jsonpath={.spec.replicas}=8", "deploy/web", "--timeout=60s")
     diff = server.run("kubectl", "diff", "-f", "-", stdin=APP, ok=False)
     assert diff.returncode == 1 and "-  replicas: 8" in diff.stdout and "+  replicas: 3" in diff.stdout
 

@@ -80,7 +80,7 @@ def test_a_terminals_size_arrives(server: Running, version: str) -> None:
     os.close(theirs)
     seen = b""
     try:
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
         with contextlib.suppress(OSError):  # EIO: the other side is closed
             while piece := os.read(ours, 1024):
                 seen += piece

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.fakes.ports import free_port
 
 from groundplane.node.probes.checks import Answer, check
 from groundplane.wire import grpc_health
@@ -38,7 +38,7 @@ def port() -> Iterator[int]:
     pool.shutdown()
 
 
-def asked(run: Run, port: int, service: str = "", timeout: int = 5) -> Answer:
+def asked(run: Run, port: int, service: str = "", timeout: int = 30) -> Answer:
     probe = {"grpc": {"port": port, "service": service}, "timeoutSeconds": timeout}
     answer: Answer = run(check(probe, {}, "", "127.0.0.1", None))  # type: ignore[arg-type] # no engine is asked
     return answer
@@ -53,9 +53,7 @@ def test_what_the_server_says(run: Run, port: int) -> None:
 
 
 def test_nobody_there_and_no_grpc_there(run: Run) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        free = closed.getsockname()[1]
-    assert "failed to connect service" in asked(run, free).output
+    assert "failed to connect service" in asked(run, free_port()).output
 
     async def http_server() -> Answer:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -64,7 +62,7 @@ def test_nobody_there_and_no_grpc_there(run: Run) -> None:
 
         async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
             number = server.sockets[0].getsockname()[1]
-            probe = {"grpc": {"port": number}, "timeoutSeconds": 5}
+            probe = {"grpc": {"port": number}, "timeoutSeconds": 30}
             return await check(probe, {}, "", "127.0.0.1", None)  # type: ignore[arg-type]
 
     assert "does not speak HTTP/2" in run(http_server()).output

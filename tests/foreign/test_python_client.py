@@ -73,7 +73,7 @@ def test_watch(api: client.ApiClient) -> None:
     core.create_namespaced_config_map("default", {"metadata": {"name": "a"}})
     seen: list[tuple[str, str]] = []
     watcher = watch.Watch()
-    for event in watcher.stream(core.list_namespaced_config_map, "default", timeout_seconds=10):
+    for event in watcher.stream(core.list_namespaced_config_map, "default", timeout_seconds=60):
         found: Any = event
         seen.append((found["type"], found["object"].metadata.name))
         if len(seen) == 1:
@@ -92,7 +92,7 @@ def test_logs_and_exec(api: client.ApiClient) -> None:
         stderr=True, stdin=False, stdout=True, tty=False, _preload_content=False,
     )  # fmt: skip
     try:
-        process.run_forever(timeout=10)
+        process.run_forever(timeout=60)
         assert (process.read_stdout(), process.read_stderr(), process.returncode) == ("out", "err", 0)
     finally:
         process.sock.shutdown()  # close() leaves the socket open once the server has said goodbye

@@ -34,7 +34,7 @@ def terminal(docker: Docker, *words: str) -> tuple[int, str]:
         except OSError:
             pass  # EIO: the last slave is closed
         os.close(master)
-        return running.wait(20), seen.decode().replace("\r", "")
+        return running.wait(60), seen.decode().replace("\r", "")
 
 
 def inspect(docker: Docker, name: str, what: str) -> str:
@@ -114,7 +114,7 @@ def test_out_of_memory_is_told(docker: Docker) -> None:
     limit = ["--memory", "16m", "--memory-swap", "16m"]
     docker("run", "--name", "oom", "--net", "none", *limit, "box", *eat, code=137)
     docker.until(
-        "oom", "events", "--since", "1m", "--until", "0s", "--filter", "container=oom", "--format", "{{.Action}}"
+        "oom", "events", "--since", "10m", "--until", "0s", "--filter", "container=oom", "--format", "{{.Action}}"
     )
     docker.until("true", "inspect", "--format", "{{.State.OOMKilled}}", "oom")
     docker("rm", "oom")
@@ -139,9 +139,9 @@ def test_networks_and_published_ports(docker: Docker) -> None:
     serve = "echo hello >/tmp/index.html; exec httpd -f -p 80 -h /tmp"
     docker("run", "-d", "--name", "web", "--net", "net", "-p", "10.99.0.1:8080:80", "box", "sh", "-c", serve)
     shared = ["--net", "container:web"]
-    fetch = "for i in 1 2 3 4 5; do wget -qO- http://web && break; sleep 0.2; done"
+    fetch = "i=0; until wget -qO- http://web; do i=$((i+1)); [ $i -lt 300 ] || exit 1; sleep 0.2; done"
     assert docker("run", "--rm", "--net", "net", "box", "sh", "-c", fetch) == "hello\n"
-    ask = lambda: urllib.request.urlopen("http://10.99.0.1:8080", timeout=10).read()  # noqa: E731
+    ask = lambda: urllib.request.urlopen("http://10.99.0.1:8080", timeout=60).read()  # noqa: E731
     assert docker.host.run(ask) == b"hello\n"
     assert docker("run", "--rm", *shared, "box", "wget", "-qO-", "http://127.0.0.1") == "hello\n"
     docker("rm", "-f", "web")
