@@ -167,9 +167,9 @@ def test_pods_and_a_bridge(podman: Podman) -> None:
     )
     serve = "echo hello >/tmp/index.html; exec httpd -f -p 80 -h /tmp"
     podman("run", "--detach", "--pod", "pod", "--name", "web", "box", "sh", "-c", serve)
-    fetch = "for i in 1 2 3 4 5; do wget -qO- http://127.0.0.1 && break; sleep 0.2; done"
+    fetch = "i=0; until wget -qO- http://127.0.0.1; do i=$((i+1)); [ $i -lt 300 ] || exit 1; sleep 0.2; done"
     assert podman("run", "--rm", "--pod", "pod", "box", "sh", "-c", fetch) == "hello\n"
-    answer = podman.host.run(lambda: urllib.request.urlopen("http://10.98.0.1:8080", timeout=10).read())
+    answer = podman.host.run(lambda: urllib.request.urlopen("http://10.98.0.1:8080", timeout=60).read())
     assert answer == b"hello\n"
     podman("pod", "rm", "--force", "--time", "0", "pod")
 
