@@ -44,7 +44,7 @@ def stat(out: str) -> list[str]:
     [
         ({"policy": "SCHED_OTHER", "nice": -3}, 0, -3),
         ({"policy": "SCHED_BATCH", "nice": 7}, 3, 7),
-        ({"policy": "SCHED_IDLE"}, 5, 0),
+        ({"policy": "SCHED_IDLE"}, 5, os.nice(0)),
         ({"policy": "SCHED_BATCH", "flags": ["SCHED_FLAG_RESET_ON_FORK"]}, 3, 0),
     ],
 )
