@@ -191,20 +191,17 @@ class Platform:
             await self._network.teardown()
 
     async def _end_containers(self) -> None:
-        """Stop all together; pods' containers and sandboxes go, the engine's own containers stay as exited."""
+        """Stop all together. They stay as exited, with logs and exit codes, as after a host's end; sandboxes go."""
         engine = self.engine
         assert engine is not None, "the engine is started first"
 
         async def end(info: ContainerInfo) -> None:
             try:
                 await engine.containers.stop(info.id, min(info.spec.stop_timeout, _STOP_SECONDS))
-                if info.spec.hidden:
-                    await engine.containers.remove(info.id, force=True)
             except EngineError as error:
                 _log.warning("container not ended", id=info.id[:12], error=str(error))
 
         infos = engine.containers.list(hidden=True)
-        wanted = [i for i in infos if i.spec.hidden or i.state is State.RUNNING]
-        await asyncio.gather(*map(end, wanted))
+        await asyncio.gather(*(end(info) for info in infos if info.state is State.RUNNING))
         for sandbox in engine.sandboxes.list():
             await engine.sandboxes.remove(sandbox.id)
