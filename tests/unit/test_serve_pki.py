@@ -150,3 +150,23 @@ def test_tls_with_and_without_a_client_certificate(state_root: Path) -> None:
     # In TLS 1.3 the client is done before the server has judged: the refusal is an alert, or a closed connection.
     with contextlib.suppress(ssl.SSLError, ConnectionError):
         assert asyncio.run(shown(client_context(ca, stranger), "localhost")) == ""
+
+
+def test_strict_clients_take_our_certificates(state_root: Path) -> None:
+    """Python's default since 3.13 (VERIFY_X509_STRICT, RFC 5280): key usages and key identifiers are asked for."""
+    pki = everything(state_root)
+    server = server_context(pki.server("apiserver", "kube-apiserver", NAMES), pki.ca.certificate)
+    server.verify_flags |= ssl.VERIFY_X509_STRICT
+    client = ssl.create_default_context(cafile=pki.ca.certificate)
+    client.verify_flags |= ssl.VERIFY_X509_STRICT
+    admin = pki.client("admin", "kubernetes-admin", ["system:masters"])
+    client.load_cert_chain(admin.certificate, admin.key)
+
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ours = server.wrap_bio(to_server, to_client, server_side=True)
+    theirs = client.wrap_bio(to_client, to_server, server_hostname="localhost")
+    for _ in range(3):
+        for side in (theirs, ours):
+            with contextlib.suppress(ssl.SSLWantReadError):
+                side.do_handshake()
+    assert theirs.getpeercert() and ours.getpeercert()

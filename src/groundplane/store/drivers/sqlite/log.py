@@ -255,9 +255,12 @@ def fill(
     for seconds, left, keys in held:
         number = db.execute("INSERT INTO lease(seconds, left) VALUES(?, ?)", (seconds, left)).lastrowid or 0
         of.update(dict.fromkeys(keys, number))
-    rows = ((e.revision, e.key, e.created, e.value, of.get(e.key, 0)) for e in entries)
     # Where the writing before was is forgotten with the history: a row that replaced something says so by `created`.
-    db.executemany("INSERT INTO log SELECT ?1, ?2, ?3, iif(?1 = ?3, 0, ?3), 0, ?4, ?5", rows)
+    rows = (
+        (e.revision, e.key, e.created, 0 if e.created == e.revision else e.created, 0, e.value, of.get(e.key, 0))
+        for e in entries
+    )
+    db.executemany("INSERT INTO log VALUES (?,?,?,?,?,?,?)", rows)
     db.execute("UPDATE meta SET value = ?", (revision,))
     db.execute("COMMIT")
 
