@@ -357,6 +357,20 @@ async def sync_gives_the_newest_revision_and_its_events(store: Store) -> None:
 
 
 @case
+async def sync_tells_how_far_a_silent_watch_is(store: Store) -> None:
+    silent, busy = store.watch("/silent/", store.revision), store.watch("/busy/", store.revision)
+    for n in range(5):
+        revision = await store.create(f"/busy/{n}", b"")
+        assert await store.sync() >= revision
+        assert silent.pending() == [] and [e.revision for e in busy.pending()] == [revision]
+        later = store.watch("/silent/", store.revision)  # and from there a client goes on
+        assert later.pending() == []
+        later.close()
+    silent.close()
+    busy.close()
+
+
+@case
 async def an_ended_lease_takes_its_keys_with_it(store: Store) -> None:
     stays, lease = await store.create("/l/stays", b"x"), await store.grant(1)
     watch = store.watch("/l/", stays)

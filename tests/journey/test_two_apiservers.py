@@ -217,7 +217,7 @@ def test_a_server_that_missed_history_begins_anew(state_root: Path) -> None:
 
     async def play(server: etcd.Cluster) -> None:
         others = etcd.Cluster(server.members[1:])
-        urls = (f"etcd://{server.members[0].address}/cluster?timeout=1", others.url("/cluster"))
+        urls = (f"etcd://{server.members[0].address}/cluster", others.url("/cluster"))
         async with asyncio.timeout(120), pair(state_root, urls) as made:
             await scenario(server, made)
 

@@ -50,8 +50,42 @@ def test_looking_after_a_stopped_store(url: str, state_root: Path, capsys: pytes
     assert "there is no backup" in said("restore", "/nowhere", code=2)
     moved = f"sqlite:{state_root}/moved.db"
     assert "Copied 3 keys" in said("migrate", moved)
+    assert "exists already, and is not replaced; name a new place" in said("migrate", moved, code=1)
     assert json.loads(said("status", "--format", "json", "--store", moved))["keys"] == 3
     assert json.loads(said("status", "--format", "json"))["keys"] == 3
+
+
+def test_what_is_wrong_is_one_sentence_with_what_to_do(
+    url: str, state_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def said(*words: str, code: int) -> str:
+        assert run_line(["store", *words]) == code
+        told = capsys.readouterr().err
+        assert told.count("\n") == 1 and "Errno" not in told and "Traceback" not in told
+        return told
+
+    backup, damaged = state_root / "backup", state_root / "damaged.db"
+    storecare.on_stopped(url, lambda store: storecare.backup(store, str(backup)))
+    assert said("backup", f"{state_root}/none/b", code=1).endswith("/none/b: No such file or directory\n")
+    damaged.write_bytes(b"noise" * 1000)
+    told = said("status", "--store", f"sqlite:{damaged}", code=1)
+    assert f"cannot open {damaged}: file is not a database; it is damaged: restore a sound backup" in told
+    told = said("restore", str(damaged), "--store", f"sqlite:{state_root}/new.db", code=1)
+    assert f"cannot read the backup {damaged}: file is not a database" in told
+    damaged.write_bytes(backup.read_bytes()[:-9000] + b"\xff" * 9000)
+    told = said("restore", str(damaged), "--store", f"sqlite:{state_root}/new.db", code=1)
+    assert f"{damaged}" in told and ".restoring" not in told
+    for words in (
+        ["migrate", "memory:"],
+        ["restore", str(backup), "--store", "memory:"],
+        ["status", "--store", "memory:"],
+    ):
+        assert "a store in memory is its process's alone" in said(*words, code=2)
+    assert "`memory:`, `sqlite:/path` or `etcd://host:port` expected" in said("status", "--store", "sqlite:", code=2)
+    told = said("status", "--store", "etcd://127.0.0.1:1?timeout=0.2", code=1)
+    assert told == "store: no member of etcd answers (http://127.0.0.1:1): Connection refused\n"
+    told = said("status", "--store", "etcd://h?cafile=/nowhere/ca", code=1)
+    assert told == "store: cannot use the TLS files of etcd (/nowhere/ca): No such file or directory\n"
 
 
 def test_words_that_are_refused(url: str, capsys: pytest.CaptureFixture[str]) -> None:

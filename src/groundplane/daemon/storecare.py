@@ -16,7 +16,7 @@ from aiohttp import web
 from groundplane.base.errors import GroundError, UsageError
 from groundplane.base.jsonyaml import DecodeError, dumps, loads
 from groundplane.base.settings import Settings
-from groundplane.store.contract import FutureRevision, Store, StoreError
+from groundplane.store.contract import AlreadyThere, FutureRevision, Store, StoreError
 
 if TYPE_CHECKING:
     from groundplane.daemon.platform import Platform
@@ -121,8 +121,12 @@ def restore(backup_file: str, url: str, *, aside: bool) -> dict[str, Any]:
     from groundplane.store import moves  # late: as above
 
     if not os.path.isfile(backup_file):
-        raise UsageError(f"there is no backup {backup_file}")
-    moved = asyncio.run(moves.restore(backup_file, url, aside=aside))
+        raise UsageError(f"there is no backup {backup_file}; give the file that `ground store backup` made")
+    _must_last(url)
+    try:
+        moved = asyncio.run(moves.restore(backup_file, url, aside=aside))
+    except AlreadyThere as there:
+        raise GroundError(f"{there}; with --replace it is, and kept beside the new one") from there
     return {"keys": moved.keys, "revision": moved.revision, "kept": moved.kept, "behind": moved.behind}
 
 
@@ -130,14 +134,24 @@ def migrate(source: str, target: str) -> dict[str, Any]:
     from groundplane.store import moves  # late: as above
 
     _must_exist(source)
-    moved = asyncio.run(moves.migrate(source, target))
+    _must_last(target)
+    try:
+        moved = asyncio.run(moves.migrate(source, target))
+    except AlreadyThere as there:
+        raise GroundError(f"{there}; name a new place") from there
     return {"keys": moved.keys, "revision": moved.revision, "behind": moved.behind}
 
 
 def _must_exist(url: str) -> None:
+    _must_last(url)
     path = url.removeprefix("sqlite:")
-    if path != url and not os.path.exists(path) and not os.path.exists(path + ".restored"):
-        raise UsageError(f"there is no store at {path}")
+    if path not in ("", url) and not os.path.exists(path) and not os.path.exists(path + ".restored"):
+        raise UsageError(f"there is no store at {path}; `ground up` makes a platform's own, --store names another one")
+
+
+def _must_last(url: str) -> None:
+    if url.startswith("memory:"):
+        raise UsageError("a store in memory is its process's alone: name sqlite:/path or etcd://host:port")
 
 
 def _answer(code: int, document: object) -> web.Response:

@@ -14,8 +14,11 @@ Vocabulary
     from, anything older cannot; the newest value of each living key always stays.
 
     *Lease*: a promise to be heard of again. Keys written with one are deleted, like by anybody's `delete`, once it has
-    not been kept alive for its time to live. Each such deletion is an event (those of one
-    lease share a revision on etcd).
+    not been kept alive for its time to live. Each such deletion is an event (those of one lease share a revision on
+    etcd).
+    *Progress*: how far a watch has come although nothing below its prefix changed. There is no message for it in the
+    queue: once `sync` has answered r and `pending` was taken, a watch that gives what is new has seen everything up to
+    r. (One from further back than memory gives its past first, by `next`.) Clients' bookmarks are made of that.
 
 Life-cycle
     `registry.open_store(url)` gives a started driver; `close()` ends it after all acknowledged writes are safe.
@@ -95,6 +98,13 @@ class TooLarge(StoreError):
 
     def __init__(self, key: str, size: int, why: str) -> None:
         super().__init__(f"store: key {key}: {size} bytes are too many for the medium: {why}")
+
+
+class AlreadyThere(StoreError):
+    """A store is where a restored or moved one should be, and nobody said that it may be replaced."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"store: {path} exists already, and is not replaced")
 
 
 class StoreUnavailable(StoreError):

@@ -121,7 +121,8 @@ async def _emptied(store: Store, url: str) -> None:
     mark = await store.get(UNFINISHED)
     if mark is None:
         if count := await store.count(""):
-            raise StoreError(f"store: {url} has {count} keys already; an empty one is needed")
+            told = "an empty one is needed: name another prefix, or remove these keys first (etcdctl del --prefix)"
+            raise StoreError(f"store: {url} has {count} keys already; {told}")
         return
     left = (await store.list("")).entries
     for some in _parts([e for e in left if e.key != UNFINISHED]):

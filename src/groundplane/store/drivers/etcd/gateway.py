@@ -221,15 +221,19 @@ def _password(path: str) -> str:
         with open(path) as file:
             return file.read().rstrip("\n")
     except OSError as error:
-        raise StoreError(f"store: cannot read the password file of etcd's user: {error}") from error
+        raise StoreError(f"store: cannot read the password file {path} of etcd's user: {error.strerror}") from error
 
 
 def _words(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
-    if isinstance(error, aiohttp.ClientConnectorError) and error.errno is not None and error.errno in errno.errorcode:
-        return os.strerror(error.errno)  # aiohttp's own words repeat the address and say little else
-    return str(error) or type(error).__name__
+    if not isinstance(error, aiohttp.ClientConnectorError):
+        return str(error) or type(error).__name__
+    cause = error.os_error  # its own words, and asyncio's in it, repeat the address and say little else
+    if cause.errno is not None and cause.errno in errno.errorcode:
+        return os.strerror(cause.errno)
+    words = cause.strerror or str(cause) or "the connection ended"
+    return f"TLS: {words}" if isinstance(cause, ssl.SSLError) else words
 
 
 def _context(target: Target) -> ssl.SSLContext | bool:
@@ -243,5 +247,5 @@ def _context(target: Target) -> ssl.SSLContext | bool:
             context.load_cert_chain(target.certfile, target.keyfile)
     except (OSError, ssl.SSLError) as error:
         named = " ".join(filter(None, (target.cafile, target.certfile, target.keyfile)))
-        raise StoreError(f"store: cannot use the TLS files of etcd ({named}): {error}") from error
+        raise StoreError(f"store: cannot use the TLS files of etcd ({named}): {error.strerror or error}") from error
     return context

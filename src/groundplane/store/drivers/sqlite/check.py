@@ -46,7 +46,7 @@ def problems(path: str, newest: Mapping[str, Entry] | None = None, revision: int
         found = [f"SQLite: {text}" for [text] in db.execute(f"PRAGMA integrity_check({_SHOWN})") if text != "ok"]
         return found or [*_of_the_log(db), *([] if newest is None else _of_memory(db, newest, revision))]
     except sqlite3.Error as error:
-        return [f"{path} cannot be read: {error}"]
+        return [f"the file cannot be read: {error}"]
     finally:
         if db is not None:
             db.close()

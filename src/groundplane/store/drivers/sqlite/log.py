@@ -48,13 +48,21 @@ FROM log AS l LEFT JOIN log AS p ON p.revision = l.previous AND l.previous > 0
 WHERE l.revision > ? AND l.revision <= ? AND +l.key >= ? AND +l.key < ? ORDER BY l.revision"""
 
 
+_DAMAGED = "; it is damaged: restore a sound backup"
+_ADVICE = {sqlite3.SQLITE_CORRUPT: _DAMAGED, sqlite3.SQLITE_NOTADB: _DAMAGED, sqlite3.SQLITE_FULL: "; make room there"}
+
+
 @contextmanager
 def medium(doing: str, path: str) -> Iterator[None]:
     """SQLite's errors about the medium as the contract's one."""
     try:
         yield
-    except (sqlite3.Error, OSError) as error:
-        raise StoreUnavailable(f"store: {doing} {path}: {error}") from error
+    except OSError as error:
+        raise StoreUnavailable(f"store: {doing} {path}: {error.strerror or error}") from error
+    except sqlite3.Error as error:
+        # The low byte of an extended code is the primary one (https://sqlite.org/rescode.html).
+        advice = _ADVICE.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, "")
+        raise StoreUnavailable(f"store: {doing} {path}: {error}{advice}") from error
 
 
 def lock(path: str) -> int:

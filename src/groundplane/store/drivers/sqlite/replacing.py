@@ -16,7 +16,7 @@ import sqlite3
 import time
 
 from groundplane.base.files import sync_directory
-from groundplane.store.contract import StoreError
+from groundplane.store.contract import AlreadyThere, StoreError
 from groundplane.store.drivers.sqlite import check, log
 
 _BESIDE = ("", "-wal", "-shm", "-journal")
@@ -34,15 +34,14 @@ def replace(path: str, backup: str, *, bump: int, aside: bool) -> tuple[int, int
 
     With `bump` its revision is that much higher and everything before is compacted, so that no revision that a client
     may have seen after the backup is given again, and every watch from before begins anew. An old store stays beside
-    it where `aside` allows, else it is refused. Raises StoreError, StoreUnavailable.
+    it where `aside` allows, else it is refused. Raises AlreadyThere, StoreError, StoreUnavailable.
     """
     lock = log.lock(path)
     try:
         with log.medium("cannot write", path):
             settle(path)
         if os.path.exists(path) and not aside:
-            told = "a restore replaces a store only with --replace, and keeps it beside"
-            raise StoreError(f"store: {path} exists already; {told}")
+            raise AlreadyThere(path)
         try:
             keys, revision = _build(path + ".restoring", backup, bump)
         except BaseException:

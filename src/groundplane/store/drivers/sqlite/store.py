@@ -96,7 +96,8 @@ class SqliteStore:
             with log.medium("cannot open", path):
                 backups.sweep(path)
                 replacing.settle(path)
-            store._view, leases, leased = await store._writer.call(partial(_load, in_memory=keep.in_memory))
+            load = partial(_load, in_memory=keep.in_memory)
+            store._view, leases, leased = await store._writer.call(load, "cannot open")
         except BaseException:
             await store.close()
             raise

@@ -59,9 +59,9 @@ class Writer(Generic[W]):
         """Queue writes; they are committed in this order."""
         self._queue.put((epoch, writes))
 
-    async def call(self, work: Callable[[sqlite3.Connection], Any]) -> Any:
-        """Run `work` on the writing connection between two batches. Raises StoreUnavailable."""
-        job = _Job(work, self._loop.create_future())
+    async def call(self, work: Callable[[sqlite3.Connection], Any], doing: str = "cannot write") -> Any:
+        """Run `work` on the writing connection between two batches. Raises StoreUnavailable, which says `doing`."""
+        job = _Job(work, self._loop.create_future(), doing)
         self._queue.put(job)
         return await job.future
 
@@ -76,7 +76,7 @@ class Writer(Generic[W]):
         while (item := self._take()) is not None:
             batch = self._gather(item) if isinstance(item, tuple) else []
             try:
-                with log.medium("cannot write", self._path):
+                with log.medium(item.doing if isinstance(item, _Job) else "cannot write", self._path):
                     db = db or log.connect(self._path, write=True)
                     if isinstance(item, _Job):
                         self._tell(item.resolve, item.work(db))
@@ -139,9 +139,10 @@ class Writer(Generic[W]):
 
 
 class _Job:
-    def __init__(self, work: Callable[[sqlite3.Connection], Any], future: asyncio.Future[Any]) -> None:
+    def __init__(self, work: Callable[[sqlite3.Connection], Any], future: asyncio.Future[Any], doing: str) -> None:
         self.work = work
         self.future = future
+        self.doing = doing
 
     def resolve(self, result: Any) -> None:
         if not self.future.done():
