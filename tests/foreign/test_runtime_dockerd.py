@@ -104,7 +104,7 @@ def test_limits_update_and_figures(docker: Docker) -> None:
         assert files(memory, pids, cpu) == [str(64 << 20), "40", "50000"]
         docker("update", "--memory", "96m", "--memory-swap", "96m", "--pids-limit", "50", "--cpus", "1", "limits")
         assert files(memory, pids, cpu) == [str(96 << 20), "50", "100000"]
-    figures = json.loads(docker("stats", "--no-stream", "--format", "json", "limits"))
+    figures = json.loads(docker("stats", "--no-stream", "--format", "{{json .}}", "limits"))
     assert figures["PIDs"] == "1" and figures["MemUsage"].split(" / ")[1] == "96MiB"
     docker("rm", "-f", "limits")
 

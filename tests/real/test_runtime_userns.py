@@ -286,12 +286,16 @@ def test_what_an_ordinary_user_cannot_have(rootless: Box, user: User, change: ob
 
 @pytest.mark.needs("newuidmap")
 def test_more_ids_come_from_the_helpers(rootless: Box, source: Path) -> None:
-    """newuidmap(1) and newgidmap(1), allowed by /etc/subuid and /etc/subgid: laid over the host's for this test."""
-    for name in ("subuid", "subgid"):
-        (rootless.directory / name).write_text(f"{USER}:200000:1000\n")
-    binds = " && ".join(f"mount --bind {rootless.directory}/{name} /etc/{name}" for name in ("subuid", "subgid"))
-    for name in ("subuid", "subgid"):
+    """newuidmap(1) and newgidmap(1), allowed by /etc/subuid and /etc/subgid: laid over the host's for this test.
+
+    And a user with that id in /etc/passwd, because the helpers ask for its name.
+    """
+    grant = f"{USER}:200000:1000\n"
+    over = {"subuid": grant, "subgid": grant, "passwd": f"somebody:x:{USER}:{USER}::/:/bin/sh\n"}
+    for name, text in over.items():
+        (rootless.directory / name).write_text(text)
         Path(f"/etc/{name}").touch()
+    binds = " && ".join(f"mount --bind {rootless.directory}/{name} /etc/{name}" for name in over)
     prefix = ["unshare", "--mount", "sh", "-c", f'{binds} && exec "$@"', "-"]
     mapping = [{"containerID": 0, "hostID": USER, "size": 1}, {"containerID": 1, "hostID": 200000, "size": 1000}]
     rootless.linux["uidMappings"] = rootless.linux["gidMappings"] = mapping

@@ -14,6 +14,7 @@ import pytest
 from tests.real import runtime_rig
 from tests.real.bundles import COMMAND, Box, CommandLine
 from tests.real.runtime_rig import sentence, wait_until_stopped
+from tests.real.unprivileged import unprivileged
 
 from groundplane.kernel.cgroups import registry
 
@@ -249,7 +250,7 @@ def test_a_user_has_a_root_below_the_runtime_directory(box: Box) -> None:
     runtime.chmod(0o777)
     environment = {"XDG_RUNTIME_DIR": str(runtime), "PYTHONDONTWRITEBYTECODE": "1"}
     source = Path(registry.__file__).parents[3]
-    words = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *COMMAND, "list", "-q"]
+    words = unprivileged(*COMMAND, "list", "-q")
     done = subprocess.run(words, env={**environment, "PYTHONPATH": str(source)}, cwd="/", capture_output=True)
     assert (done.returncode, done.stdout) == (0, b""), done.stderr
     assert (runtime / "ground-runtime").stat().st_mode & 0o7777 == 0o1700
