@@ -81,6 +81,7 @@ _PROBES: dict[str, Callable[[], str | None]] = {
     "strace": _program("strace"),
     "newuidmap": _program("newuidmap"),
     "etcd": _program("etcd"),
+    "mkfs.ext4": _program("mkfs.ext4"),
     "pure-v2": _pure_v2,
     "qemu": _program("qemu-system-x86_64"),
     "qemu-aarch64": _program("qemu-aarch64-static"),

@@ -194,7 +194,7 @@ def test_a_directory_without_rights_is_a_sentence(state_root: Path) -> None:
 # media that fail
 
 
-@pytest.mark.needs("root")
+@pytest.mark.needs("root", "mkfs.ext4")
 def test_a_file_system_that_turns_read_only(state_root: Path) -> None:
     """ext4 meets an error and becomes read-only, as a dying disk makes it; reads go on, writes are refused."""
     image, trigger = state_root / "image", Path("/sys/fs/ext4")
