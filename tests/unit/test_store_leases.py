@@ -27,7 +27,7 @@ async def becomes(store: Store, expected: list[str]) -> None:
     """Wait until exactly these keys live."""
     watch = store.watch("", store.revision)
     while await keys(store) != expected:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await watch.next()
     watch.close()
 
