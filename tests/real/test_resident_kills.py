@@ -225,6 +225,21 @@ def test_a_spawner_killed_during_starts_leaves_nothing_half(run: Run, moment: in
     run(work())
 
 
+def test_a_spawner_that_dies_before_it_serves_is_replaced(run: Run) -> None:
+    async def work() -> None:
+        async with rig() as r:
+            marker = r.run / "died-once"
+            dies_once = 'if mkdir "$0" 2>/dev/null; then kill -9 $$; fi; exec "$@"'
+            r.link._argv[:0] = ["/bin/sh", "-c", dies_once, str(marker)]
+            os.kill(r.spawner(), signal.SIGKILL)
+            id = await r.start("sh", "-c", "exit 3")
+            assert await r.containers.wait(id) == 3
+            assert marker.exists()
+            marker.rmdir()
+
+    run(work())
+
+
 def test_a_killed_zygote_is_replaced(run: Run) -> None:
     async def work() -> None:
         async with rig() as r:
@@ -266,9 +281,15 @@ def test_a_supervisor_killed_during_starts_is_made_up_for(run: Run, moment: int)
 def test_what_ended_while_no_engine_ran_is_found(run: Run) -> None:
     async def work() -> None:
         async with rig() as r:
-            id = await r.start("sh", "-c", "sleep 0.2; echo late; exit 5")
-            gone = await r.start("sh", "-c", "sleep 0.1", auto_remove=True)
+            ends = 'trap "echo late; exit 5" USR1; while :; do sleep 0.02; done'
+            id = await r.start("sh", "-c", ends)
+            gone = await r.start("sh", "-c", ends, auto_remove=True)
+            pids = [r.containers.get(each).pid for each in (id, gone)]
+            for pid in pids:
+                await r.catches(pid, signal.SIGUSR1)
             await r.engine_dies()
+            for pid in pids:
+                os.kill(pid, signal.SIGUSR1)
             await r.eventually(lambda: (r.root / "containers" / id / "exit").exists())
             await r.eventually(lambda: (r.root / "containers" / gone / "exit").exists())
             await r.engine_starts()

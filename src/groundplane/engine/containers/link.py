@@ -18,6 +18,7 @@ from groundplane.wire.spawner import VERSION, Done, Hello, Message
 _log = Log("engine.spawner")
 _PATIENCE = 10.0  # seconds that a spawner has to answer
 _POLL = 0.01  # seconds between attempts to connect to one that is starting
+_AGAIN = 1.0  # seconds until it is tried again after that patience has ended
 
 
 class SpawnerUnavailable(EngineError):
@@ -76,7 +77,7 @@ class Link:
 
     async def _connect(self) -> None:
         deadline = asyncio.get_running_loop().time() + _PATIENCE
-        started = False
+        started = 0
         while True:
             try:
                 sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -86,16 +87,25 @@ class Link:
                 sock.close()
                 if error.errno not in (errno.ENOENT, errno.ECONNREFUSED):
                     raise SpawnerUnavailable(f"cannot connect to the spawner on {self._path}: {error}") from error
-            if self._argv and not started:
-                started = True
-                self._start_spawner()
+            if self._argv and started not in self._children:  # none yet, or it died before it served
+                started = self._start_spawner()
             if asyncio.get_running_loop().time() > deadline:
                 raise SpawnerUnavailable(f"no spawner answers on {self._path}")
             await asyncio.sleep(_POLL)
         self._connection = Connection(sock, self._on_message, self._on_end)
         self._connection.send(Hello(VERSION, os.getpid()))
 
-    def _start_spawner(self) -> None:
+    async def _reconnect(self) -> None:
+        """Until there is a spawner again: without one nothing can be started, and nobody else would mend that."""
+        while True:
+            try:
+                await self._connect()
+                return
+            except SpawnerUnavailable as error:
+                _log.error("the spawner cannot be replaced yet", error=str(error))
+                await asyncio.sleep(_AGAIN)
+
+    def _start_spawner(self) -> int:
         argv = self._argv
         if "--" in argv:  # it would start a daemon: it shall keep us instead
             at = argv.index("--")
@@ -106,6 +116,7 @@ class Link:
         asyncio.get_running_loop().add_reader(pidfd, self._reap, pid, pidfd)
         self._children[pid] = pidfd
         _log.warning("spawner started by the engine", pid=pid)
+        return pid
 
     def _reap(self, pid: int, pidfd: int) -> None:
         asyncio.get_running_loop().remove_reader(pidfd)
@@ -126,4 +137,4 @@ class Link:
         self._connection = None
         if not self._closing:
             _log.warning("the spawner has died")
-            self._tasks.start("reconnect", self._connect())
+            self._tasks.start("reconnect", self._reconnect())
