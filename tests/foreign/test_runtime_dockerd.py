@@ -110,9 +110,12 @@ def test_limits_update_and_figures(docker: Docker) -> None:
 
 
 def test_out_of_memory_is_told(docker: Docker) -> None:
-    eat = ["sh", "-c", "sleep 0.5; exec dd if=/dev/zero of=/dev/null bs=100M count=1"]
+    # Told to, because the shim listens for it a moment after the start.
+    eat = ["sh", "-c", "until test -e /tmp/go; do sleep 0.1; done; exec dd if=/dev/zero of=/dev/null bs=100M count=1"]
     limit = ["--memory", "16m", "--memory-swap", "16m"]
-    docker("run", "--name", "oom", "--net", "none", *limit, "box", *eat, code=137)
+    docker("run", "-d", "--name", "oom", "--net", "none", *limit, "box", *eat)
+    docker("exec", "oom", "touch", "/tmp/go")
+    assert docker("wait", "oom") == "137\n"
     docker.until(
         "oom", "events", "--since", "10m", "--until", "0s", "--filter", "container=oom", "--format", "{{.Action}}"
     )
