@@ -21,7 +21,7 @@ def find(text: bytes, decoded: Any) -> list[str]:
     # mean that no key was lost while decoding. Anything else (blanks, \\u0022) goes the slow way.
     if text.count(b'":') == dumps(decoded).count(b'":') and not _BLANK_BEFORE_COLON.search(text):
         return []
-    return list(_duplicates(json.loads(text, object_pairs_hook=_Pairs), ""))
+    return list(_duplicates(json.loads(text.decode("utf-8", "replace"), object_pairs_hook=_Pairs), ""))
 
 
 class _Pairs(list[tuple[str, Any]]):

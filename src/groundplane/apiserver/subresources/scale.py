@@ -9,7 +9,7 @@ from groundplane.apiserver.cache.stored import Object
 from groundplane.apiserver.call import Call, One
 from groundplane.apiserver.verbs import body, options, owners, write
 from groundplane.apiserver.verbs import patch as patches
-from groundplane.kinds import decode, schema, selectors
+from groundplane.kinds import schema, selectors
 
 if TYPE_CHECKING:
     from groundplane.apiserver.machine import Machine
@@ -57,7 +57,7 @@ async def update(machine: Machine, endpoint: Endpoint, call: Call) -> One:
 
 async def patch(machine: Machine, endpoint: Endpoint, call: Call) -> One:
     kind = body.media_type(call.content_type)
-    if kind not in (patches.JSON_PATCH, patches.MERGE_PATCH, patches.STRATEGIC_PATCH):
+    if kind not in (body.JSON_PATCH, body.MERGE_PATCH, body.STRATEGIC_PATCH):
         raise statuses.unsupported_patch()
     document = body.document_of_patch(call)
     options.check_patch(call, is_apply=False)
@@ -65,11 +65,8 @@ async def patch(machine: Machine, endpoint: Endpoint, call: Call) -> One:
     assert type_ is not None
 
     def made(current: Object) -> Object:
-        try:
-            return decode.decode(type_, patches.combine(type_, kind, document, current))[0]
-        except decode.KindDecodeError as error:
-            cause = statuses.FieldCause("FieldValueInvalid", "patch", f"Invalid value: {error}")
-            raise statuses.invalid(GROUP, KIND, "", [cause]) from error
+        combined = patches.combine(type_, kind, document, current)
+        return patches.typed(type_, call, combined, document if kind == body.STRATEGIC_PATCH else None)
 
     return await _write(machine, endpoint, call, made)
 

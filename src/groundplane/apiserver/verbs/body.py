@@ -10,12 +10,24 @@ from typing import Any
 from groundplane.apiserver import protobuf, statuses
 from groundplane.apiserver.cache.stored import Object
 from groundplane.apiserver.call import Call
+from groundplane.apiserver.verbs import gojson
 from groundplane.base import jsonyaml
 from groundplane.kinds import decode as decoding
 from groundplane.kinds import duplicates, schema
 
 JSON, YAML, PROTOBUF = "application/json", "application/yaml", "application/vnd.kubernetes.protobuf"
 READABLE = (JSON, YAML, PROTOBUF)
+JSON_PATCH = "application/json-patch+json"
+MERGE_PATCH = "application/merge-patch+json"
+STRATEGIC_PATCH = "application/strategic-merge-patch+json"
+APPLY_PATCH = "application/apply-patch+yaml"
+# handlers/patch.go: how a complaint begins, what a patch must be, and that type's name in Go.
+_PATCHES: dict[str, tuple[str, type, str]] = {
+    JSON_PATCH: ("error decoding patch: ", list, "[]interface {}"),
+    MERGE_PATCH: ("error decoding patch: ", dict, "map[string]interface {}"),
+    STRATEGIC_PATCH: ("", dict, "map[string]interface {}"),
+    APPLY_PATCH: ("error decoding YAML: error converting YAML to JSON: ", dict, "map[string]interface {}"),
+}
 LIMIT = 3 * 1024 * 1024  # kube-apiserver --max-request-bytes (DefaultMaxRequestBodyBytes)
 _SCHEME = "k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30"
 
@@ -38,37 +50,65 @@ def document(call: Call, kind: str) -> Any:
     try:
         if media == PROTOBUF:
             return protobuf.decode(body)
-        return jsonyaml.yaml_loads(body) if media == YAML else jsonyaml.loads(body)
+        return _yaml(body) if media == YAML else _json(body)
     except protobuf.DecodeError as error:
-        raise statuses.bad_request(f"the object provided is unrecognized (must be of type {kind}): {error}") from error
+        raise _unrecognized(kind, str(error), body) from error
     except jsonyaml.DecodeError as error:
-        why = f"couldn't get version/kind; json parse error: {_json_error(body)} ({body[:30].hex()}"
-        dots = " ..." if len(body) > 30 else ""
-        raise statuses.bad_request(
-            f"the object provided is unrecognized (must be of type {kind}): {why}{dots})"
-        ) from error
+        why = str(error) if media == YAML else f"couldn't get version/kind; json parse error: {error}"
+        raise _unrecognized(kind, why, body) from error
 
 
 def document_of_patch(call: Call) -> Any:
-    """A patch as plain values. Raises BadRequest."""
+    """A patch as plain values: a list for a JSON patch, else an object. Raises BadRequest."""
     if call.body_error is not None:
         raise call.body_error
     if not isinstance(call.body, bytes):
         return call.body
+    media = media_type(call.content_type)
+    word, wanted, go_type = _PATCHES[media]
     try:
-        if media_type(call.content_type).endswith("yaml"):
-            return jsonyaml.yaml_loads(call.body)
-        return jsonyaml.loads(call.body)
+        document = _yaml(call.body) if media == APPLY_PATCH else _json(call.body)
     except jsonyaml.DecodeError as error:
-        raise statuses.bad_request(f"error decoding patch: {error}") from error
+        raise statuses.bad_request(f"{word}{error}") from error
+    if not isinstance(document, wanted):
+        why = f"json: cannot unmarshal {_json_name(document)} into Go value of type {go_type}"
+        raise statuses.bad_request(f"{word}{why}")
+    return document
 
 
-def _json_error(body: bytes) -> str:
-    text = body.strip()
-    if not text or text.count(b"{") > text.count(b"}") or text.count(b"[") > text.count(b"]"):
-        return "unexpected end of JSON input"
-    first = text[:1].decode("utf-8", "replace")
-    return f"invalid character '{first}' looking for beginning of value"
+def _json(text: bytes) -> Any:
+    """Raises DecodeError, in encoding/json's words."""
+    try:
+        return jsonyaml.loads(text)
+    except jsonyaml.DecodeError as error:
+        if why := gojson.syntax_error(text):
+            raise jsonyaml.DecodeError(why) from error
+        return jsonyaml.loads(
+            text.decode("utf-8", "replace")
+        )  # as encoding/json: bytes that are no UTF-8 become U+FFFD
+
+
+def _yaml(text: bytes) -> Any:
+    """Raises DecodeError, in go-yaml's words, which are libyaml's as ours are."""
+    try:
+        return jsonyaml.yaml_loads(text)
+    except jsonyaml.DecodeError as error:
+        cause = error.__cause__
+        problem, mark = getattr(cause, "problem", None), getattr(cause, "problem_mark", None)
+        if not problem:
+            raise
+        line = mark.line if mark is not None else 0
+        if line and cause.__class__.__name__ == "ScannerError":  # go-yaml's fail(): others count one too few
+            line += 1
+        raise jsonyaml.DecodeError(f"yaml: line {line}: {problem}" if line else f"yaml: {problem}") from error
+
+
+def _unrecognized(kind: str, why: str, body: bytes) -> statuses.StatusError:
+    """rest.go, transformDecodeError and summarizeData: a text as it is, anything else in hexadecimal digits."""
+    head = body[:30]
+    shown = head.decode("utf-8", "replace") if head[:1] == b"{" else head.hex() or "<empty>"
+    dots = " ..." if len(body) > len(head) else ""
+    return statuses.bad_request(f"the object provided is unrecognized (must be of type {kind}): {why} ({shown}{dots})")
 
 
 def read(call: Call, group: str, version: str, kind: str) -> Object:
@@ -86,7 +126,7 @@ def typed(call: Call, data: Any, group: str, version: str, kind: str, *, strict_
     if not isinstance(data, dict):
         given = {"kind": kind, "version": version}
         raise _cannot(given, kind, f"json: cannot unmarshal {_json_name(data)} into Go value of type {version}.{kind}")
-    _check_kind(data, group, version, kind)
+    _check_kind(data, group, version, kind, call.body if isinstance(call.body, bytes) else b"")
     try:
         obj, unknown = decoding.decode(type_, data)
     except decoding.KindDecodeError as error:
@@ -100,16 +140,13 @@ def typed(call: Call, data: Any, group: str, version: str, kind: str, *, strict_
     return obj
 
 
-def _check_kind(data: Object, group: str, version: str, kind: str) -> None:
+def _check_kind(data: Object, group: str, version: str, kind: str, body: bytes) -> None:
     """The body's own kind and apiVersion, where it gives them, are the endpoint's."""
     given_kind, given_api = data.get("kind") or kind, data.get("apiVersion")
     if not isinstance(given_kind, str) or not isinstance(given_api, str | None):
         wrong = "kind" if not isinstance(given_kind, str) else "apiVersion"
         why = f"couldn't get version/kind; json parse error: json: cannot unmarshal {_json_name(data[wrong])} "
-        raise statuses.bad_request(
-            f"the object provided is unrecognized (must be of type {kind}): "
-            f"{why}into Go struct field .{wrong} of type string"
-        )
+        raise _unrecognized(kind, f"{why}into Go struct field .{wrong} of type string", body)
     given_group, given_version = schema.split_api_version(given_api) if given_api else (group, version)
     if (given_group, given_version, given_kind) == (group, version, kind):
         return

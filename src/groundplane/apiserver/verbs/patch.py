@@ -6,31 +6,26 @@ itself names a resourceVersion (k8s.io/apiserver/pkg/endpoints/handlers/patch.go
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from groundplane.apiserver import lifecycle, statuses
 from groundplane.apiserver.cache.stored import Object
 from groundplane.apiserver.call import Call, One
 from groundplane.apiserver.request import truth
-from groundplane.apiserver.verbs import body, options, owners, write
+from groundplane.apiserver.verbs import body, gofmt, options, owners, write
+from groundplane.apiserver.verbs.body import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH
 from groundplane.base import jsonyaml
-from groundplane.kinds import apply, decode, jsonpatch, mergepatch, schema, strategic, typedvalues
+from groundplane.kinds import apply, decode, duplicates, jsonpatch, mergepatch, schema, strategic, typedvalues
 
 if TYPE_CHECKING:
     from groundplane.apiserver.machine import Machine
     from groundplane.apiserver.registry import Endpoint
 
-JSON_PATCH = "application/json-patch+json"
-MERGE_PATCH = "application/merge-patch+json"
-STRATEGIC_PATCH = "application/strategic-merge-patch+json"
-APPLY_PATCH = "application/apply-patch+yaml"
-_OBJECTS = (MERGE_PATCH, STRATEGIC_PATCH)
-
 
 async def patch(machine: Machine, endpoint: Endpoint, call: Call) -> One:
     kind = body.media_type(call.content_type)
-    if kind not in (JSON_PATCH, *_OBJECTS, APPLY_PATCH):
+    if kind not in (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH):
         raise statuses.unsupported_patch()
     is_apply = kind == APPLY_PATCH
     document = body.document_of_patch(call)
@@ -51,7 +46,8 @@ def patched(endpoint: Endpoint, call: Call, kind: str, document: Any, old: Objec
     """The object that a patch makes of `old`, decoded and defaulted. Raises StatusError."""
     assert old is not None
     made = combine(endpoint.type, kind, document, old)
-    return _decoded(endpoint, call, made, document)
+    notes = duplicates.find(call.body, document) if isinstance(call.body, bytes) else []
+    return _decoded(endpoint, call, made, document if kind == STRATEGIC_PATCH else None, notes)
 
 
 def combine(type_: schema.Type, kind: str, document: Any, old: Object) -> Any:
@@ -59,8 +55,6 @@ def combine(type_: schema.Type, kind: str, document: Any, old: Object) -> Any:
     try:
         if kind == JSON_PATCH:
             return jsonpatch.apply(old, document)
-        if not isinstance(document, dict):
-            raise statuses.bad_request("error decoding patch: json: cannot unmarshal into a map")
         if kind == MERGE_PATCH:
             return mergepatch.apply(old, document)
         return strategic.apply(type_, old, document)
@@ -70,31 +64,40 @@ def combine(type_: schema.Type, kind: str, document: Any, old: Object) -> Any:
         raise statuses.plain(str(error)) from error
 
 
-def _decoded(endpoint: Endpoint, call: Call, made: Any, document: Any) -> Object:
-    resource = endpoint.resource
+def _decoded(endpoint: Endpoint, call: Call, made: Any, shown: Any, notes: Sequence[str] = ()) -> Object:
+    obj = typed(endpoint.type, call, made, shown, notes)
+    head: Object = {"kind": endpoint.resource.kind, "apiVersion": endpoint.resource.api_version}
+    return endpoint.default({**head, **{k: v for k, v in obj.items() if k not in head}})
+
+
+def typed(type_: schema.Type, call: Call, made: Any, shown: Any, notes: Sequence[str] = ()) -> Object:
+    """What a patch has made, as an object of the type; `notes` are complaints about the patch's own text.
+
+    A complaint shows `shown` as Go prints a map; None is `made` itself, as JSON. Raises Invalid.
+    """
 
     def refuse(why: str) -> statuses.StatusError:
-        shown = jsonyaml.dumps(jsonyaml.dumps(document).decode()).decode()
-        cause = statuses.FieldCause("FieldValueInvalid", "patch", f"Invalid value: {shown}: {why}")
-        return statuses.invalid(resource.group, resource.kind, "", [cause])
+        value = jsonyaml.dumps(made).decode() if shown is None else gofmt.value(shown)
+        cause = statuses.FieldCause("FieldValueInvalid", "patch", f"Invalid value: {gofmt.quoted(value)}: {why}")
+        return statuses.invalid("", "", "", [cause])
 
     try:
-        obj, unknown = decode.decode(endpoint.type, made)
+        obj, unknown = decode.decode(type_, made)
+    except decode.TypeMismatch as error:
+        raise refuse(str(error) if shown is None else gofmt.mismatch(error.value, error.go_type)) from error
     except decode.KindDecodeError as error:
         raise refuse(str(error)) from error
+    unknown = [*notes, *unknown]
     if unknown and (directive := call.query.get("fieldValidation") or "Warn") != "Ignore":
         if directive == "Strict":
             raise refuse(f"strict decoding error: {', '.join(unknown)}")
         for message in unknown:
             call.warn(message)
-    head: Object = {"kind": resource.kind, "apiVersion": resource.api_version}
-    return endpoint.default({**head, **{k: v for k, v in obj.items() if k not in head}})
+    return obj
 
 
 async def _apply(machine: Machine, endpoint: Endpoint, call: Call, config: Any) -> One:
     resource, subresource = endpoint.resource, call.target.subresource
-    if not isinstance(config, dict):
-        raise statuses.bad_request("error decoding YAML: json: cannot unmarshal into map[string]interface {}")
     _check_config(endpoint, call, config)
     meta = {"name": call.name, **(config.get("metadata") or {})}
     if call.namespace and resource.namespaced:
