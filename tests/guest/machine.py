@@ -138,7 +138,9 @@ mount -t devtmpfs devtmpfs /dev
 mkdir -p /dev/pts /dev/shm /dev/mqueue
 mount -t devpts -o ptmxmode=666 devpts /dev/pts
 mount -t tmpfs tmpfs /dev/shm
-mount -t tmpfs tmpfs /tmp
+# A project, or an interpreter, may lie below /tmp, and what is mounted over it hides it.
+[ "$(ls -A /tmp)" ] || mount -t tmpfs tmpfs /tmp
+chmod 1777 /tmp
 mount -t tmpfs -o mode=755 tmpfs /run
 while read module; do insmod $module; done < /modules/order
 {groups}

@@ -81,6 +81,7 @@ BAD: list[tuple[Callable[[Box], object], str]] = [
     (lambda b: b.process.update(user={"uid": 2**32 - 1}), "uids and gids must be in range 0-2147483647"),
     (lambda b: b.process.update(user={"gid": 2**31}), "uids and gids must be in range 0-2147483647"),
     (lambda b: b.process.update(user={"additionalGids": [2**32 - 1]}), "uids and gids must be in range 0-2147483647"),
+    (lambda b: b.process.update(capabilities={"effective": ["CAP_KILL"]}), "unable to apply caps: operation not permit"),
     (lambda b: b.process.update(rlimits=[{"type": "RLIMIT_WISH"}]), "invalid rlimit type: RLIMIT_WISH"),
     (lambda b: b.process.update(oomScoreAdj=9999), "process.oomScoreAdj: 9999 is not between -1000 and 1000"),
     (lambda b: b.linux.update(namespaces=[{"type": "dream"}, {"type": "mount"}]), '"dream" is no namespace'),

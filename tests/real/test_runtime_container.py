@@ -287,6 +287,7 @@ def test_no_capabilities_in_the_document_are_none(box: Box) -> None:
 
 def test_capabilities_that_are_missing_are_reported(box: Box) -> None:
     box.process["capabilities"]["permitted"] = ["CAP_CHOWN", "CAP_WISHFUL"]
+    box.process["capabilities"]["effective"] = ["CAP_CHOWN"]
     result = box.run("true")
     assert result.code == 0
     assert "CAP_WISHFUL" in result.warnings[0]

@@ -60,7 +60,7 @@ def steps(
         identity.BecomeUser(
             user.uid,
             user.gid,
-            user.additional_gids,
+            tuple(dict.fromkeys(user.additional_gids)),
             user.umask,
             process.cwd,
             capabilities,
@@ -85,6 +85,8 @@ def _capabilities(process: Process, host: Host, warnings: list[str], *, mapped: 
     if wanted is None:
         return identity.CapabilitySets(0, 0, 0, 0, 0)
     everything = (*wanted.bounding, *wanted.effective, *wanted.permitted, *wanted.inheritable, *wanted.ambient)
+    if caps.mask(wanted.effective) & ~caps.mask(wanted.permitted):
+        raise BadConfig("unable to apply caps: operation not permitted")  # capset(2) says so, whatever the host has
     if unknown := sorted(set(caps.unknown(everything))):
         warnings.append(f"ignoring unknown or unavailable capabilities: {unknown}")
     known = (1 << host.last_capability + 1) - 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 
 from groundplane.kernel.cgroups.contract import UNLIMITED, Limits
+from groundplane.kernel.cgroups.v1_devices import exceptions
 from groundplane.kernel.errors import KernelError
 
 TYPE_CHECKING = False
@@ -183,7 +184,7 @@ def set_rdma(tree: Tree, directory: str, limits: Limits, degraded: list[str]) ->
 def _set_devices(tree: Tree, directory: str, limits: Limits, degraded: list[str]) -> None:
     # Denying `a` empties the list of exceptions, so that the rules that follow are the whole truth.
     # (cgroup-v1/devices.rst; EINVAL where the group has children.)
-    for rule in limits.devices or ():
+    for rule in exceptions(limits.devices or ()):
         everything = rule.kind == "a" and rule.major is None and rule.minor is None
         text = "a" if everything else str(rule)
         tree.write(f"{directory}/devices.{'allow' if rule.allow else 'deny'}", text)
