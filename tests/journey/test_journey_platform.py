@@ -81,6 +81,11 @@ def events(cluster: Platform, name: str) -> set[str]:
     return {event["reason"] for event in found["items"]}
 
 
+def messages(cluster: Platform, name: str) -> set[str]:
+    found = cluster.api.call("GET", f"/api/v1/namespaces/default/events?fieldSelector=involvedObject.name={name}")
+    return {event["message"] for event in found["items"]}
+
+
 def test_the_volumes_of_a_pod(cluster: Platform) -> None:
     make(cluster, "ConfigMap", "settings", data={"color": "blue", "size": "xl"})
     make(cluster, "Secret", "keys", stringData={"password": "hunter2"})
@@ -198,6 +203,15 @@ def test_limits_are_the_cgroups(cluster: Platform) -> None:
     removed(cluster, "limits")
 
 
+def test_a_guaranteed_pod_runs_also_where_oom_scores_cannot_be_lowered(cluster: Platform) -> None:
+    amounts = {"cpu": "100m", "memory": "64Mi"}
+    cluster.api.run_pod("sure", pod(box("sleep 1000", resources={"limits": amounts})))
+    seen = cluster.api.await_pod("sure", running, "sure runs")
+    assert seen["status"]["qosClass"] == "Guaranteed"
+    assert seen["status"]["containerStatuses"][0]["allocatedResources"] == amounts
+    removed(cluster, "sure")
+
+
 def _cgroup_files(id: str) -> list[Path]:
     names = "-name memory.max -o -name cpu.max -o -name memory.limit_in_bytes -o -name cpu.cfs_quota_us"
     command = f"find /sys/fs/cgroup -path '*{id}*' \\( {names} \\)"
@@ -258,6 +272,8 @@ def test_what_is_missing_is_said_and_waited_for(cluster: Platform) -> None:
     assert state(seen)["waiting"]["message"] == 'configmap "later" not found'
     seen = api.await_pod("no-volume", lambda p: waiting(p) == "ContainerCreating", "no-volume waits")
     until(lambda: "FailedMount" in events(cluster, "no-volume"), "FailedMount is told")
+    told = 'MountVolume.SetUp failed for volume "v" : configmap "later-too" not found'
+    assert told in messages(cluster, "no-volume")
     for name in ("later", "later-too"):
         make(cluster, "ConfigMap", name, data={"color": "green"})
     for name in ("no-map", "no-volume"):

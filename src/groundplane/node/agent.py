@@ -21,7 +21,8 @@ from groundplane.client.informer import Handler, Informer, InformerFactory
 from groundplane.engine.contract import Engine, EngineError, EngineEvent
 from groundplane.node.context import Context
 from groundplane.node.contract import Drain, Place, PodNetworkConfig
-from groundplane.node.registration import STATUS_SECONDS, Registration, memory_bytes
+from groundplane.node.registration import STATUS_SECONDS, Registration
+from groundplane.node.resources import this_host
 from groundplane.node.sources import ClusterSources
 from groundplane.node.views import POD_NAME, POD_NAMESPACE, POD_UID, Pod
 from groundplane.node.volumes.manager import Volumes
@@ -70,7 +71,7 @@ class Node:
             volumes=Volumes(place.root, place.address, sources, sources),
             drain=drain,
             services=lambda: iter(self._services.cache),
-            memory_capacity=memory_bytes(),
+            host=this_host(),
         )
         self._configured = ""
         self._network_ready = asyncio.Event()

@@ -13,6 +13,7 @@ from groundplane.client.events import Recorder
 from groundplane.client.objects import object_reference
 from groundplane.engine.contract import Engine
 from groundplane.node.contract import Drain, Place
+from groundplane.node.resources import Host
 from groundplane.node.sources import ClusterSources
 from groundplane.node.views import Pod
 from groundplane.node.volumes.manager import Volumes
@@ -20,7 +21,7 @@ from groundplane.node.volumes.manager import Volumes
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """`services` lists the Services known now; `memory_capacity` is the node's, in bytes."""
+    """`services` lists the Services known now."""
 
     place: Place
     client: Client
@@ -31,7 +32,7 @@ class Context:
     volumes: Volumes
     drain: Drain
     services: Callable[[], Iterable[dict[str, Any]]]
-    memory_capacity: int
+    host: Host
 
     def tell(self, pod: Pod, type: str, reason: str, message: str, container: str = "") -> None:
         """An event about the pod, or about one of its containers."""

@@ -15,6 +15,7 @@ from groundplane.base.log import Log
 from groundplane.client.client import Client
 from groundplane.client.contract import STRATEGIC_PATCH, ApiError, ConnectionLost, Object
 from groundplane.node.contract import Place
+from groundplane.node.resources import this_host
 
 _log = Log("node.registration")
 LEASE_SECONDS = 40
@@ -30,10 +31,6 @@ def architecture() -> str:
     """GOARCH's name of this machine's architecture."""
     machine = platform.machine()
     return _ARCHITECTURES.get(machine, machine)
-
-
-def memory_bytes() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def labels(place: Place) -> dict[str, str]:
@@ -82,7 +79,7 @@ def capacity(root: str) -> dict[str, str]:
     disk = os.statvfs(root)
     return {
         "cpu": str(os.cpu_count() or 1),
-        "memory": f"{memory_bytes() // 1024}Ki",
+        "memory": f"{this_host().memory // 1024}Ki",
         "pods": str(MAX_PODS),
         "ephemeral-storage": f"{disk.f_blocks * disk.f_frsize // 1024}Ki",
     }

@@ -6,10 +6,14 @@ pkg/apis/core/v1/helper/qos (classes).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from groundplane.engine.contract import Resources
+from groundplane.kernel import caps
+from groundplane.kernel.calls.files import read_text
 from groundplane.kinds import quantities
 from groundplane.node.views import Pod, app_containers, init_containers, is_sidecar
 
@@ -18,6 +22,22 @@ _PERIOD = 100_000  # microseconds
 _MIN_QUOTA = 1_000
 _GUARANTEED_SCORE = -997
 _BEST_EFFORT_SCORE = 1000
+_LOWEST_SCORE = -1000
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What this host has to give: bytes of memory, and the lowest OOM score that its node may set."""
+
+    memory: int
+    lowest_oom_score: int = _LOWEST_SCORE
+
+
+def this_host() -> Host:
+    """proc_pid_oom_score_adj(5): a score is lowered only with CAP_SYS_RESOURCE, else our own is the lowest."""
+    may_lower = caps.mask(["CAP_SYS_RESOURCE"]) & caps.current()["CapEff"]
+    lowest = _LOWEST_SCORE if may_lower else int(read_text("/proc/self/oom_score_adj"))
+    return Host(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), lowest)
 
 
 def qos_class(pod: Pod) -> str:
@@ -52,7 +72,7 @@ def cgroup_of(pod: Pod) -> str:
             return f"pods/{quality.lower()}/{name}"
 
 
-def container_resources(pod: Pod, container: Mapping[str, Any], memory_capacity: int) -> Resources:
+def container_resources(pod: Pod, container: Mapping[str, Any], host: Host) -> Resources:
     """One container's cgroup limits and OOM score."""
     wanted = container.get("resources") or {}
     requests, limits = wanted.get("requests") or {}, wanted.get("limits") or {}
@@ -63,7 +83,7 @@ def container_resources(pod: Pod, container: Mapping[str, Any], memory_capacity:
         cpu_quota=_quota(cpu_limit),
         cpu_period=_PERIOD if cpu_limit else 0,
         memory=_memory(limits),
-        oom_score_adj=_oom_score(pod, requests, limits, memory_capacity),
+        oom_score_adj=max(_oom_score(pod, requests, limits, host.memory), host.lowest_oom_score),
     )
 
 

@@ -15,7 +15,7 @@ from groundplane.engine.contract import ImageInfo, Mount, SandboxSpec, Security
 from groundplane.node import views
 from groundplane.node.env import expand
 from groundplane.node.plan import Start, grace_of
-from groundplane.node.resources import cgroup_of, container_resources, pod_resources
+from groundplane.node.resources import Host, cgroup_of, container_resources, pod_resources
 from groundplane.node.views import ContainerSpec, Pod
 
 
@@ -63,14 +63,14 @@ def engine_spec(
     *,
     node_name: str,
     log_path: str,
-    memory_capacity: int,
+    host: Host,
 ) -> EngineSpec:
     """Everything the engine needs for one attempt of one container. Raises ConfigError."""
     container, meta, spec = start.container, pod["metadata"], pod["spec"]
-    host = bool(spec.get("hostNetwork"))
+    host_network = bool(spec.get("hostNetwork"))
     command = [expand(word, env) for word in container.get("command") or ()]
     args = [expand(word, env) for word in container.get("args") or ()]
-    network = "host" if host else f"sandbox:{sandbox}"
+    network = "host" if host_network else f"sandbox:{sandbox}"
     return EngineSpec(
         image=image.id,
         name=f"k8s_{container['name']}_{meta['name']}_{meta['namespace']}_{meta['uid']}_{start.attempt}",
@@ -87,7 +87,7 @@ def engine_spec(
             views.IMAGE: container.get("image", ""),
         },
         mounts=mounts,
-        resources=container_resources(pod, container, memory_capacity),
+        resources=container_resources(pod, container, host),
         security=security_of(pod, container, image),
         hostname=hostname(pod, node_name),
         network=network,

@@ -118,7 +118,7 @@ async def _specification(
         mounts,
         node_name=place.name,
         log_path=log_path,
-        memory_capacity=context.memory_capacity,
+        host=context.host,
     )
 
 

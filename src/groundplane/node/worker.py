@@ -269,7 +269,7 @@ class Worker:
         except (VolumeError, ApiError, ConnectionLost, OSError) as error:
             if str(error) != self._blocked:
                 self._blocked = str(error)
-                context.tell(self.pod, "Warning", "FailedMount", f"MountVolume.SetUp failed: {error}")
+                context.tell(self.pod, "Warning", "FailedMount", str(error))
             self._wait = _RETRY
             return False
         name = hostname(self.pod, context.place.name)

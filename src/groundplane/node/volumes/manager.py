@@ -15,6 +15,7 @@ import stat
 from collections.abc import Mapping
 from typing import Any
 
+from groundplane.client.contract import ApiError, ConnectionLost
 from groundplane.engine.contract import Mount
 from groundplane.kernel.calls import files, mount
 from groundplane.kernel.errors import KernelError
@@ -55,7 +56,10 @@ class Volumes:
         uid = pod["metadata"]["uid"]
         os.makedirs(self.directory(uid), mode=0o750, exist_ok=True)
         for volume in pod["spec"].get("volumes") or ():
-            await self._prepare_one(pod, volume, address)
+            try:
+                await self._prepare_one(pod, volume, address)
+            except (VolumeError, ApiError, ConnectionLost, OSError) as error:  # nestedpendingoperations' words
+                raise VolumeError(f'MountVolume.SetUp failed for volume "{volume["name"]}" : {error}') from error
 
     async def _prepare_one(self, pod: Pod, volume: Mapping[str, Any], address: str) -> None:
         files_of = await payload(pod, volume, address, self._host_ip, self._sources, self._tokens)
