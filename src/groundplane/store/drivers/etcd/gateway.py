@@ -31,7 +31,9 @@ from groundplane.store.drivers.etcd.url import Target
 _CONNECT = 2.0  # seconds until a member that does not take the connection is given up
 _PATIENCE = 3  # times `timeout`: how long a call goes on trying
 _PAUSE = (0.02, 1.0)  # seconds between rounds over all members, doubled up to the second
-_CONNECTIONS = 256
+# Calls at once. More make nothing faster, and where etcd is slow the last of them would wait for longer than `timeout`,
+# be taken for lost and asked again, which makes it slower still.
+_CONNECTIONS = 64
 _LARGE = 2**20
 _UNFINISHED = frozenset({1, 2, 4, 14})  # Canceled, Unknown, DeadlineExceeded, Unavailable
 PERMISSION, _EXHAUSTED, _UNAUTHENTICATED = 7, 8, 16
