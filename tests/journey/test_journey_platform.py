@@ -119,6 +119,19 @@ def test_the_volumes_of_a_pod(cluster: Platform) -> None:
     removed(cluster, "volumes")
 
 
+def test_an_ordinary_user_owns_its_token_and_may_write_below_a_sub_path(cluster: Platform) -> None:
+    look = (
+        "cat /var/run/secrets/kubernetes.io/serviceaccount/token > /dev/null && echo read;"
+        " echo kept > /part/f && cat /part/f; stat -L -c '%a %u' /var/run/secrets/kubernetes.io/serviceaccount/token"
+    )
+    mounts = [{"name": "disk", "mountPath": "/part", "subPath": "deep/er"}]
+    spec = pod(box(look, volumeMounts=mounts), volumes=[{"name": "disk", "emptyDir": {}}])
+    cluster.api.run_pod("user", {**spec, "securityContext": {"runAsUser": 1000}})
+    assert ended_with(cluster.api.ended("user")) == 0
+    assert cluster.api.log("user").splitlines() == ["read", "kept", "600 1000"]
+    removed(cluster, "user")
+
+
 def test_init_containers_run_in_their_order_and_a_failing_one_ends_the_pod(cluster: Platform) -> None:
     share = [{"name": "s", "mountPath": "/s"}]
     volume = [{"name": "s", "emptyDir": {}}]

@@ -90,8 +90,8 @@ def test_refused(source: dict[str, Any], message: str) -> None:
     assert str(caught.value) == message
 
 
-def files_of(volume: dict[str, Any]) -> Any:
-    return asyncio.run(payload(pod(), {"name": "v", **volume}, "", "", CLUSTER, CLUSTER))
+def files_of(volume: dict[str, Any], **spec: Any) -> Any:
+    return asyncio.run(payload(pod(**spec), {"name": "v", **volume}, "", "", CLUSTER, CLUSTER))
 
 
 def test_volume_payloads() -> None:
@@ -101,6 +101,10 @@ def test_volume_payloads() -> None:
     assert files_of({"emptyDir": {}}) is None
     token = {"serviceAccountToken": {"path": "token", "audience": "vault"}}
     assert files_of({"projected": {"sources": [token]}}) == {"token": File(b"token for vault", 0o644)}
+    mine = files_of({"projected": {"sources": [token]}}, securityContext={"runAsUser": 1000})
+    assert mine == {"token": File(b"token for vault", 0o600, 1000)}
+    ours = files_of({"projected": {"sources": [token]}}, securityContext={"fsGroup": 2000})
+    assert ours == {"token": File(b"token for vault", 0o600)}
     with pytest.raises(VolumeError, match='secret "none" not found'):
         files_of({"secret": {"secretName": "none"}})
 

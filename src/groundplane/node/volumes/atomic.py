@@ -13,7 +13,7 @@ import os
 import shutil
 import time
 
-from groundplane.node.volumes.payload import Payload
+from groundplane.node.volumes.payload import File, Payload
 
 _DATA = "..data"
 
@@ -32,7 +32,7 @@ def write(directory: str, files: Payload, group: int | None = None) -> bool:
         fresh = os.path.join(directory, stamp)
         os.mkdir(fresh, 0o755)
         for path, file in files.items():
-            _put(fresh, path, file.data, file.mode, group)
+            _put(fresh, path, file, group)
         os.symlink(stamp, current + "_tmp")
         os.rename(current + "_tmp", current)
     _link(directory, {path.split("/", 1)[0] for path in files})
@@ -54,17 +54,16 @@ def _sweep(directory: str) -> None:
             shutil.rmtree(path)
 
 
-def _put(base: str, path: str, data: bytes, mode: int, group: int | None) -> None:
+def _put(base: str, path: str, file_of: File, group: int | None) -> None:
     target = os.path.join(base, path)
     os.makedirs(os.path.dirname(target), exist_ok=True)
-    if group is not None:
-        mode |= 0o440  # volume_linux.go: the group may read whatever the owner may
+    mode = file_of.mode if group is None else file_of.mode | 0o440  # volume_linux.go: the group may read, too
     fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
         with open(fd, "wb", closefd=False) as file:
-            file.write(data)
-        if group is not None:
-            os.fchown(fd, -1, group)
+            file.write(file_of.data)
+        if file_of.owner is not None or group is not None:
+            os.fchown(fd, -1 if file_of.owner is None else file_of.owner, -1 if group is None else group)
         os.fchmod(fd, mode)
     finally:
         os.close(fd)
@@ -90,10 +89,10 @@ def _same(directory: str, files: Payload) -> bool:
     for path, file in files.items():
         try:
             with open(os.path.join(directory, path), "rb") as existing:
-                if (
-                    existing.read() != file.data
-                    or os.fstat(existing.fileno()).st_mode & 0o777 & ~0o440 != file.mode & ~0o440
-                ):
+                status = os.fstat(existing.fileno())
+                if existing.read() != file.data or status.st_mode & 0o777 & ~0o440 != file.mode & ~0o440:
+                    return False
+                if file.owner is not None and status.st_uid != file.owner:
                     return False
         except OSError:
             return False

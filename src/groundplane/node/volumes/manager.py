@@ -139,7 +139,7 @@ class Volumes:
             try:
                 found = files.open_in_root(root, sub_path)
             except KernelError:
-                found = files.make_directories(root, sub_path, 0o750)
+                found = _make_sub_path(root, sub_path)
             os.makedirs(os.path.dirname(target), exist_ok=True)
             if stat.S_ISDIR(os.fstat(found).st_mode):
                 os.makedirs(target, exist_ok=True)
@@ -164,6 +164,24 @@ class Volumes:
         unmount_below(base)
         if os.path.isdir(base):
             shutil.rmtree(base)
+
+
+def _make_sub_path(root: int, sub_path: str) -> int:
+    """Make what is missing, each directory with the volume's own mode (subpath_linux.go, doSafeMakeDir)."""
+    mode = stat.S_IMODE(os.fstat(root).st_mode) & 0o777
+    done = ""
+    for name in sub_path.split("/"):
+        done = f"{done}/{name}"
+        try:
+            os.close(files.open_in_root(root, done))
+            continue
+        except KernelError:
+            made = files.make_directories(root, done, mode)
+        try:
+            os.chmod(f"/proc/self/fd/{made}", mode | stat.S_IMODE(os.fstat(made).st_mode) & stat.S_ISGID)  # no umask
+        finally:
+            os.close(made)
+    return files.open_in_root(root, sub_path)
 
 
 def unmount_below(base: str) -> None:

@@ -27,6 +27,7 @@ class VolumeError(GroundError):
 class File:
     data: bytes
     mode: int
+    owner: int | None = None  # None: root
 
 
 Payload = dict[str, File]
@@ -76,8 +77,10 @@ async def _projected(
         elif "serviceAccountToken" in source:
             wanted = source["serviceAccountToken"]
             token = await tokens.token(pod, wanted.get("audience", ""), int(wanted.get("expirationSeconds") or 3600))
-            # projected.go: 0600 where only the container's own user is to read it; without one, as the volume says.
-            files[wanted["path"]] = File(token.encode(), 0o600 if _one_user(pod) is not None else mode)
+            # projected.go: the containers' one user owns it, alone or with the pod's group; else as the volume says.
+            owner = _one_user(pod)
+            group = (pod["spec"].get("securityContext") or {}).get("fsGroup")
+            files[wanted["path"]] = File(token.encode(), mode if owner is None and group is None else 0o600, owner)
         else:
             raise VolumeError(f"projected volume source {', '.join(source)} is not offered")
     return files
