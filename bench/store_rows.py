@@ -22,7 +22,7 @@ _VALUE = os.urandom(1024)
 _KEYS = 20_000
 _OBJECTS = 50_000
 _WATCHERS = 1000
-_FOREVER = Retention(seconds=0, revisions=0)
+_FOREVER = Retention(seconds=0, revisions=0, size=0)
 _WRITE = "store.create(key, 1 KB) in one process, no API server"
 # Resident memory before and after, in a process of its own: what is freed by Python is not always given back.
 _GROWTH = """

@@ -44,6 +44,15 @@ def test_retention_forgets_by_age_and_by_count() -> None:
     assert ages.due(Retention(seconds=0, revisions=0), 1000, 100) == 0
 
 
+def test_history_has_a_size() -> None:
+    keep, ages = Retention(seconds=0, revisions=0, size=1000), Ages()
+    assert ages.due(keep, 0, 10, written=100) == 0
+    assert ages.due(keep, 60, 20, written=1099) == 0
+    assert ages.due(keep, 120, 30, written=1100) == 10  # a thousand bytes were written since
+    assert ages.due(keep, 180, 40, written=5000) == 30
+    assert ages.due(Retention(seconds=0, revisions=0, size=0), 1000, 100, written=10**12) == 0
+
+
 def event(revision: int, key: str = "/a") -> Event:
     return Event(EventType.CREATE, key, b"", revision, None)
 
@@ -105,6 +114,36 @@ def test_history_is_compacted_in_the_background(run: Run, state_root: Path) -> N
         entry = await store.get("/a", revision - 10)
         assert entry == Entry("/a", b"19", 1, revision - 10)
         await store.close()
+
+    run(scenario())
+
+
+def test_large_values_make_history_short(run: Run, state_root: Path) -> None:
+    async def scenario() -> None:
+        clock = VirtualClock()
+        keep = Retention(seconds=0, revisions=0, size=1_000_000, interval=60)
+        store = await open_store(f"sqlite:{state_root}/store.db", keep=keep, clock=clock)
+        first = await store.create("/a", b"small")
+        await clock.advance(61)
+        revision = first
+        for _ in range(10):
+            revision = await store.update("/a", b"x" * 100_000, revision)
+        assert await store.get("/a", first) is not None
+        await clock.advance(61)
+        assert (await store.status()).oldest == first
+        await store.update("/a", b"y" * 1_000_000, revision)
+        await clock.advance(61)
+        assert (await store.status()).oldest == revision
+        assert await store.check() == []
+        await store.close()
+        memory = await open_store("memory:", keep=keep)
+        revision = await memory.create("/a", b"x" * 400_000)
+        for _ in range(5):
+            revision = await memory.update("/a", b"x" * 400_000, revision)
+        with pytest.raises(Compacted):
+            await memory.get("/a", 1)
+        assert await memory.get("/a", revision - 1) is not None
+        await memory.close()
 
     run(scenario())
 

@@ -17,7 +17,8 @@ async def open_store(url: str, *, keep: Retention | None = None, clock: Clock | 
     if scheme == "memory":
         from groundplane.store.drivers.memory import MemoryStore  # late: each driver only where it is used
 
-        return MemoryStore((keep or Retention()).revisions, clock)
+        keep = keep or Retention()
+        return MemoryStore(keep.revisions, clock, size=keep.size)
     if scheme == "sqlite" and rest:
         from groundplane.store.drivers.sqlite.store import SqliteStore
 

@@ -78,6 +78,7 @@ class View:
         self.entries: dict[str, Entry] = {e.key: e for e in entries}
         self.recent = recent
         self.watchers = FanOut()
+        self.written = 0  # bytes of all values that were applied
         self._keys = SortedKeys(self.entries)
 
     def apply(self, events: Sequence[Event]) -> None:
@@ -85,6 +86,7 @@ class View:
         self.recent.extend(events)
         for event in events:
             key = event.key
+            self.written += len(event.value)  # a deletion's: the value that it makes history of
             if event.type is EventType.DELETE:
                 del self.entries[key]
                 self._keys.remove(key)

@@ -26,10 +26,10 @@ from groundplane.store.view import Recent, View
 
 
 class MemoryStore:
-    """`contract.Store` in this process's memory, with the last `revisions` (0: all) of history."""
+    """`contract.Store` in this process's memory, with the last `revisions`, and `size` bytes, of history (0: all)."""
 
-    def __init__(self, revisions: int = 0, clock: Clock | None = None) -> None:
-        self._view = View((), 0, 0, Recent(0, limit=revisions))
+    def __init__(self, revisions: int = 0, clock: Clock | None = None, *, size: int = 0) -> None:
+        self._view = View((), 0, 0, Recent(0, limit=revisions, limit_bytes=size))
         self._closed = False
         self._leases = Leases(clock or SystemClock(), self._end)
         self._granted = itertools.count(1)

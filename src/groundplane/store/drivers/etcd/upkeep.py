@@ -20,7 +20,7 @@ from groundplane.store.drivers.etcd.writes import Writer
 from groundplane.store.retention import Ages, Retention
 
 # What upstream keeps (--etcd-compaction-interval=5m): etcd's database has a quota of 2 GB unless told otherwise.
-RETENTION = Retention(seconds=300.0, revisions=0, interval=300.0)
+RETENTION = Retention(seconds=300.0, revisions=0, size=0, interval=300.0)
 COMPACTION = "/v3/kv/compaction"
 _KEY = b64encode(b"compact_rev_key").decode()
 _FENCE_EVERY = 1200.0  # a third of the life of its lease

@@ -350,7 +350,7 @@ class SqliteStore:
         ages = Ages()
         while True:
             await clock.sleep(keep.interval)
-            if limit := ages.due(keep, clock.monotonic(), self._view.revision):
+            if limit := ages.due(keep, clock.monotonic(), self._view.revision, self._view.written):
                 try:
                     await self.compact(limit)
                 except StoreUnavailable as error:
