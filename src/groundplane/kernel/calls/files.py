@@ -72,29 +72,43 @@ def make_directories(root: int, path: str, mode: int = 0o755, depth: int = 0) ->
             raise
     if depth > 40:  # path_resolution(7): the kernel's own limit
         raise KernelError("mkdir", errno.ELOOP, path)
-    done = ""
-    for name in path.split("/"):
-        if name in ("", "."):
-            continue
-        if name != "..":  # of a directory that exists, since `done` does: the kernel resolves it inside `root`
-            _make_one(root, done or "/", name, mode, depth)
-        done = f"{done}/{name}"
-    return open_in_root(root, done or "/", os.O_PATH | os.O_DIRECTORY)
-
-
-def _make_one(root: int, parent: str, name: str, mode: int, depth: int) -> None:
-    """Make one directory, or the target of a symbolic link of that name that leads to nothing."""
-    fd = open_in_root(root, parent, os.O_PATH | os.O_DIRECTORY)
+    names = [name for name in path.split("/") if name not in ("", ".")]
+    there, directory = _deepest(root, names)
     try:
-        os.mkdir(name, mode, dir_fd=fd)
+        for at in range(there, len(names)):
+            if names[at] != "..":  # of a directory that exists: the kernel resolves it inside `root`
+                _make_one(root, directory, "/" + "/".join(names[:at]), names[at], mode, depth)
+            os.close(directory)
+            directory = -1
+            directory = open_in_root(root, "/".join(names[: at + 1]), os.O_PATH | os.O_DIRECTORY)
+    except BaseException:
+        if directory >= 0:
+            os.close(directory)
+        raise
+    return directory
+
+
+def _deepest(root: int, names: list[str]) -> tuple[int, int]:
+    """How many of the names, but the last, lead to a directory that is there, and a descriptor of it."""
+    for there in range(len(names) - 1, 0, -1):
+        try:
+            return there, open_in_root(root, "/".join(names[:there]), os.O_PATH | os.O_DIRECTORY)
+        except KernelError as error:
+            if error.errno != errno.ENOENT:
+                raise
+    return 0, open_in_root(root, "/", os.O_PATH | os.O_DIRECTORY)
+
+
+def _make_one(root: int, directory: int, parent: str, name: str, mode: int, depth: int) -> None:
+    """Make one directory in `directory`, which is `parent`, or the target of a symbolic link that leads to nothing."""
+    try:
+        os.mkdir(name, mode, dir_fd=directory)
     except FileExistsError:
-        if (target := _dangling(root, fd, f"{parent}/{name}")) is not None:
+        if (target := _dangling(root, directory, f"{parent}/{name}")) is not None:
             absolute = target if target.startswith("/") else f"{parent}/{target}"
             os.close(make_directories(root, absolute, mode, depth + 1))
     except OSError as error:
         raise KernelError.of("mkdir", error, f"{parent.rstrip('/')}/{name}") from error
-    finally:
-        os.close(fd)
 
 
 def _dangling(root: int, parent: int, path: str) -> str | None:

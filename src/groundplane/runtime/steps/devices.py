@@ -132,14 +132,21 @@ class LinkDevices(Step):
             links.append(("/proc/kcore", "core"))
         try:
             for target, name in links:
-                if _stat(directory, name) is None:
-                    os.symlink(target, name, dir_fd=directory)
-            # A ptmx of the image could be the host's; it must be that of the container's own devpts.
-            there = _stat(directory, "ptmx")
-            if there is not None and not stat.S_ISDIR(there.st_mode):
+                _link(directory, target, name)
+            if not _link(directory, "pts/ptmx", "ptmx"):
+                # One of the image could be the host's; it must be that of the container's own devpts.
                 os.unlink("ptmx", dir_fd=directory)
-            os.symlink("pts/ptmx", "ptmx", dir_fd=directory)
+                os.symlink("pts/ptmx", "ptmx", dir_fd=directory)
         except OSError as error:
             raise KernelError.of("symlink", error, "/dev") from error
         finally:
             os.close(directory)
+
+
+def _link(directory: int, target: str, name: str) -> bool:
+    """Make a symbolic link; False where there is something of that name."""
+    try:
+        os.symlink(target, name, dir_fd=directory)
+    except FileExistsError:
+        return False
+    return True
