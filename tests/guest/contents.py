@@ -56,9 +56,9 @@ def tree(kernel: Kernel, modules: Iterable[str], init: str, packages: Sequence[s
         if not any(f"{folder}/{name}" in made.nodes for folder in ("usr/bin", "usr/sbin", "bin", "sbin")):
             made.nodes[f"usr/bin/{name}"] = Node(Kind.SYMLINK, 0o777, link=busybox)
     ordered = kernel.in_order(modules)
-    for path in ordered:
-        made.content(f"/modules/{path.name}", path.read_bytes())
-    made.content("/modules/order", "".join(f"/modules/{path.name}\n" for path in ordered).encode())
+    for name, code in ordered.items():
+        made.content(f"/modules/{name}.ko", code)
+    made.content("/modules/order", "".join(f"/modules/{name}.ko\n" for name in ordered).encode())
     made.directory("/mnt")
     made.content("/etc/hostname", b"guest\n")
     made.content("/init", init.encode(), 0o755)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import os
 import re
 from collections.abc import Iterable
@@ -13,7 +14,7 @@ PREPARE = "tools/prepare-host guest"
 
 @dataclass(frozen=True)
 class Kernel:
-    """An image that QEMU boots, and the modules that belong to it, by name (`nf_tables`)."""
+    """An image that QEMU boots, and the modules that belong to it, by name (`nf_tables`): .ko, or .ko.xz."""
 
     image: Path
     modules: dict[str, Path]
@@ -22,28 +23,32 @@ class Kernel:
     def release(self) -> str:
         return self.image.name.removeprefix("vmlinuz-")
 
-    def in_order(self, names: Iterable[str]) -> list[Path]:
-        """These modules and those they depend on, in the order in which insmod(8) takes them.
+    def in_order(self, names: Iterable[str]) -> dict[str, bytes]:
+        """The code of these modules and of those they depend on, in the order in which insmod(8) takes them.
 
         Raises KeyError for a module that this kernel does not have.
         """
-        ordered: list[Path] = []
+        ordered: dict[str, bytes] = {}
 
         def add(name: str) -> None:
-            path = self.modules[name]
-            for needed in _depends(path):
+            code = _code(self.modules[name])
+            for needed in _depends(code):
                 add(needed)
-            if path not in ordered:
-                ordered.append(path)
+            ordered[name] = code
 
         for name in names:
             add(name)
         return ordered
 
 
-def _depends(module: Path) -> list[str]:
+def _code(module: Path) -> bytes:
+    """Debian compresses its modules since 13, with xz."""
+    return lzma.decompress(module.read_bytes()) if module.suffix == ".xz" else module.read_bytes()
+
+
+def _depends(code: bytes) -> list[str]:
     """What a module names in its .modinfo section (`depends=a,b`); depmod(8) looks there too."""
-    found = re.search(rb"\0depends=([^\0]*)\0", module.read_bytes())
+    found = re.search(rb"\0depends=([^\0]*)\0", code)
     return [_name(part) for part in found[1].decode().split(",") if part] if found else []
 
 
@@ -62,5 +67,6 @@ def find() -> Kernel | None:
     if not images:
         return None
     image = images[-1]
-    folder = directory() / "lib/modules" / image.name.removeprefix("vmlinuz-")
-    return Kernel(image, {_name(path.name): path for path in folder.rglob("*.ko")})
+    release = image.name.removeprefix("vmlinuz-")
+    folders = (directory() / place / "modules" / release for place in ("lib", "usr/lib"))  # usr/lib since Debian 13
+    return Kernel(image, {_name(path.name): path for folder in folders for path in folder.rglob("*.ko*")})
