@@ -41,6 +41,15 @@ class Running:
         return done
 
 
+async def _goodbyes(loop: asyncio.AbstractEventLoop) -> None:
+    """Return once the loop watches nothing but its own pipe: TLS connections say goodbye after the server's end."""
+    watched = loop._selector.get_map()  # type: ignore[attr-defined]
+    deadline = loop.time() + 60
+    while len(watched) > 1 and loop.time() < deadline:
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.01)  # what has just been left is closed in the next turns
+
+
 @contextmanager
 def running(root: Path, dialer: NodeDialer | None = None) -> Iterator[Running]:
     """Start, hand over, stop; whatever happens the thread ends."""
@@ -62,7 +71,7 @@ def running(root: Path, dialer: NodeDialer | None = None) -> Iterator[Running]:
         finally:
             await server.stop()
             await store.close()
-            await asyncio.sleep(0.05)  # TLS connections say goodbye in a few more turns of the loop
+            await _goodbyes(loop)
 
     def thread() -> None:
         asyncio.set_event_loop(loop)
