@@ -506,7 +506,11 @@ def test_down_and_up_again_is_the_same_cluster(cluster: Platform) -> None:
     api.await_pod("once", lambda p: p["status"]["phase"] == "Failed", "once has ended")
     cluster.ground("down")
     cluster.ground("up")
-    after = api.await_pod("stays", ready, "stays is ready again")
+
+    def again(pod: Object) -> bool:  # until the node has looked, its status is the one from before
+        return ready(pod) and pod["status"]["containerStatuses"][0]["restartCount"] > 0
+
+    after = api.await_pod("stays", again, "stays is ready again")
     assert after["metadata"]["uid"] == before["metadata"]["uid"]
     assert after["metadata"]["resourceVersion"] != before["metadata"]["resourceVersion"]
     [status] = after["status"]["containerStatuses"]
