@@ -216,6 +216,16 @@ def test_limits_are_the_cgroups(cluster: Platform) -> None:
     removed(cluster, "limits")
 
 
+def test_a_pod_is_stopped_by_its_deadline(cluster: Platform) -> None:
+    spec = pod(box("sleep 1000"), restartPolicy="Always", activeDeadlineSeconds=1, terminationGracePeriodSeconds=1)
+    cluster.api.run_pod("late", spec)
+    late = cluster.api.ended("late")
+    message = "Pod was active on the node longer than the specified deadline"
+    assert (late["status"]["reason"], late["status"]["message"]) == ("DeadlineExceeded", message)
+    until(lambda: message in messages(cluster, "late"), "it is told")
+    removed(cluster, "late")
+
+
 def test_a_guaranteed_pod_runs_also_where_oom_scores_cannot_be_lowered(cluster: Platform) -> None:
     amounts = {"cpu": "100m", "memory": "64Mi"}
     cluster.api.run_pod("sure", pod(box("sleep 1000", resources={"limits": amounts})))
@@ -263,7 +273,9 @@ def test_a_security_context_binds(cluster: Platform) -> None:
         "writable",
     ]
     refused = cluster.api.await_pod("root", lambda p: waiting(p) == "CreateContainerConfigError", "root is refused")
-    assert "container has runAsNonRoot and image will run as root" in state(refused)["waiting"]["message"]
+    whose = f'(pod: "root_default({refused["metadata"]["uid"]})", container: c)'
+    message = f"container has runAsNonRoot and image will run as root {whose}"
+    assert state(refused)["waiting"]["message"] == message
     removed(cluster, "root")
 
 

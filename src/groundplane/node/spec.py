@@ -16,7 +16,7 @@ from groundplane.node import views
 from groundplane.node.env import expand
 from groundplane.node.plan import Start, grace_of
 from groundplane.node.resources import Host, cgroup_of, container_resources, pod_resources
-from groundplane.node.views import ContainerSpec, Pod
+from groundplane.node.views import ContainerSpec, Pod, full_name
 
 
 class ConfigError(GroundError):
@@ -122,7 +122,7 @@ def security_of(pod: Pod, container: ContainerSpec, image: ImageInfo) -> Securit
     if gid is not None:
         user = f"{user.partition(':')[0] or '0'}:{gid}"
     if either("runAsNonRoot"):
-        _check_non_root(uid, image_user, container)
+        _check_non_root(uid, image_user, f'(pod: "{full_name(pod)}", container: {container["name"]})')
     groups = list(of_pod.get("supplementalGroups") or ())
     if of_pod.get("fsGroup") is not None:
         groups.append(of_pod["fsGroup"])
@@ -142,19 +142,19 @@ def security_of(pod: Pod, container: ContainerSpec, image: ImageInfo) -> Securit
     )
 
 
-def _check_non_root(uid: int | None, image_user: str, container: ContainerSpec) -> None:
+def _check_non_root(uid: int | None, image_user: str, whose: str) -> None:
     """security_context.go, verifyRunAsNonRoot."""
     name = image_user.partition(":")[0]
     if uid is not None:
         if uid == 0:
-            raise ConfigError(f"container's runAsUser breaks non-root policy (container: {container['name']})")
+            raise ConfigError(f"container's runAsUser breaks non-root policy {whose}")
     elif name and not name.isdigit():
         raise ConfigError(
-            f"container has runAsNonRoot and image has non-numeric user ({name}), cannot verify user is non-root"
-            f" (container: {container['name']})"
+            f"container has runAsNonRoot and image has non-numeric user ({name}), "
+            f"cannot verify user is non-root {whose}"
         )
     elif not name or int(name) == 0:
-        raise ConfigError(f"container has runAsNonRoot and image will run as root (container: {container['name']})")
+        raise ConfigError(f"container has runAsNonRoot and image will run as root {whose}")
 
 
 def _seccomp(profile: Mapping[str, Any] | None) -> str | None:

@@ -23,7 +23,7 @@ from groundplane.engine.contract import EngineError, NoSuchContainer, State
 from groundplane.node import hosts
 from groundplane.node.context import Context
 from groundplane.node.messages import termination_message
-from groundplane.node.plan import Kill, Plan, Start, backoff_left, plan
+from groundplane.node.plan import Kill, Plan, Start, backoff_left, deadline_passed, plan
 from groundplane.node.probes.prober import Prober
 from groundplane.node.reports import Reporter
 from groundplane.node.spec import hostname, sandbox_spec
@@ -68,6 +68,7 @@ class Worker:
         self._volumes_ready = False
         self._kills: dict[str, tuple[float, asyncio.Task[None]]] = {}
         self._told_backoff: set[str] = set()
+        self._told_deadline = False
         self._wait: float | None = None  # seconds until the next round, None: until woken
         self._again = False  # the round did something, so the next one follows at once
 
@@ -162,6 +163,7 @@ class Worker:
             observed = self._observe()  # a container that has just got a prober is not ready before its first answer
         self._report(observed, now)
         self._tell_backoff(observed, todo, now)
+        self._tell_deadline(now)
         for view in todo.remove:
             await self._remove(view)
         for kill in todo.kill:
@@ -246,6 +248,14 @@ class Worker:
             if view is not None and view.ended and view.id not in self._told_backoff and backoff_left(view, now) > 1:
                 self._told_backoff.add(view.id)
                 self._context.tell(self.pod, "Warning", "BackOff", crash_sentence(self.pod, view.name), view.name)
+
+    def _tell_deadline(self, now: float) -> None:
+        """active_deadline.go, ShouldEvict: a pod that was stopped by its deadline is told so."""
+        over = (self.pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+        if not self._told_deadline and not over and deadline_passed(self.pod, now):
+            self._told_deadline = True
+            message = "Pod was active on the node longer than the specified deadline"
+            self._context.tell(self.pod, "Normal", "DeadlineExceeded", message)
 
     # acting
 

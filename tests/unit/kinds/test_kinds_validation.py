@@ -291,3 +291,8 @@ def test_complaints_are_summed_up() -> None:
     assert summary([one]) == "a: x"
     assert summary([one, two, one]) == "[a: x, b: y]"
     assert quoted('a"\n\x01é') == '"a\\"\\n\\x01é"'
+
+
+def test_a_config_map_that_is_too_large_has_upstreams_odd_field() -> None:
+    large = {"data": {"a": "x" * (1 << 20), "b": "y"}}
+    assert _create("", "configmaps", large) == ["[]: Too long: may not be more than 1048576 bytes"]

@@ -35,7 +35,7 @@ def config_map(obj: Object) -> Errors:
     for key in binary:
         errors += [invalid(f"binaryData[{key}]", key, message) for message in names.config_key(key)]
     if sum(len(v.encode()) for v in data.values()) + sum(_size(v) for v in binary.values()) > _LIMIT:
-        errors.append(too_long("", _LIMIT))
+        errors.append(too_long("[]", _LIMIT))
     return errors
 
 
