@@ -23,6 +23,11 @@ class Kernel:
     def release(self) -> str:
         return self.image.name.removeprefix("vmlinuz-")
 
+    @property
+    def limits_v1_memory(self) -> bool:
+        """Whether version 1 has the memory controller, too: a matter of configuration since Linux 6.11."""
+        return "# CONFIG_MEMCG_V1 is not set" not in self.image.with_name(f"config-{self.release}").read_text()
+
     def in_order(self, names: Iterable[str]) -> dict[str, bytes]:
         """The code of these modules and of those they depend on, in the order in which insmod(8) takes them.
 
