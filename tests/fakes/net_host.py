@@ -36,7 +36,7 @@ class NetHost:
     def shell(self, command: str) -> str:
         """Standard output of a shell command inside this host; raises CalledProcessError with its output."""
         done = self.run(
-            lambda: subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=20, check=False)
+            lambda: subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=120, check=False)
         )
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
         return done.stdout

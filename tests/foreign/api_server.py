@@ -33,7 +33,7 @@ class Running:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=120,
             check=False,
             env={**self.environment, **env},
         )

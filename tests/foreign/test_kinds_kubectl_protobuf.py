@@ -54,7 +54,7 @@ def test_kubectl_creates_a_deployment_in_protobuf(tmp_path: Any) -> None:
             f"--server=http://127.0.0.1:{server.server_port}", "--namespace=default",
             "create", "deployment", "web", "--image=img:1", "--replicas=2", "--port=80", "-o", "json",
         ]  # fmt: skip
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     finally:
         server.shutdown()
         thread.join()

@@ -114,7 +114,7 @@ def outcome(runtime: str, document: dict[str, Any], directory: Path) -> tuple[in
         (bundle / "config.json").write_text(json.dumps({**document, "ociVersion": "1.0.2"}))
         if groups.layout == "hybrid":
             command = ["unshare", "--mount", "sh", "-ec", 'umount /sys/fs/cgroup/unified; exec "$@"', "sh", *command]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False)
     left = groups.exists(group)
     groups.remove(group)
     groups.remove(group.partition("/")[0])

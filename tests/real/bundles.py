@@ -164,7 +164,7 @@ class CommandLine:
         with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
             command = [*self.program, "--root", str(self.root), *words]
             done = subprocess.run(
-                command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=out, stderr=err, timeout=30, check=False
+                command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=out, stderr=err, timeout=120, check=False
             )
             out.seek(0)
             err.seek(0)

@@ -36,7 +36,7 @@ def doctor(net: NetHost, root: Path, *words: str, code: int) -> str:
     }
     env["GROUND_NODE_IP"] = "10.1.0.1"
     command = [sys.executable, "-m", "groundplane.cli.main", "doctor", *words]
-    done = net.run(lambda: subprocess.run(command, env=env, capture_output=True, text=True, timeout=30, check=False))
+    done = net.run(lambda: subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False))
     assert (done.returncode, done.stderr) == (code, ""), done
     return done.stdout
 

@@ -116,7 +116,7 @@ def test_signals_are_passed_on(g: Ground) -> None:
     assert client.stdout is not None
     assert client.stdout.readline() == b"ready\n"
     client.send_signal(signal.SIGTERM)
-    out, _ = client.communicate(timeout=30)
+    out, _ = client.communicate(timeout=120)
     assert (out, client.returncode) == (b"caught\n", 5)
 
 
@@ -138,7 +138,7 @@ def terminal(g: Ground, *words: str) -> tuple[int, int]:
     return pid, fd
 
 
-def until(fd: int, text: bytes, seconds: float = 30) -> bytes:
+def until(fd: int, text: bytes, seconds: float = 120) -> bytes:
     seen = b""
     deadline = time.monotonic() + seconds
     while text not in seen:
@@ -271,7 +271,7 @@ def test_events(g: Ground) -> None:
             seen = [first.result().decode().strip()]
             g.ok("run", "--rm", "--name", "seen", "tools", "true")
             while "destroy" not in seen or "die" not in seen or "start" not in seen:
-                seen.append(reader.submit(client.stdout.readline).result(30).decode().strip())
+                seen.append(reader.submit(client.stdout.readline).result(120).decode().strip())
     finally:
         client.kill()
         client.communicate()
@@ -301,9 +301,9 @@ def test_a_client_whose_engine_is_killed_says_so(g: Ground) -> None:
     client = g.popen("run", "--name", "alone", "tools", "sh", "-c", TICK)
     assert client.stdout is not None and client.stdout.readline() == b"tick 0\n"
     os.kill(int((g.root / "owner.lock").read_text().split()[0]), signal.SIGKILL)
-    _, err = client.communicate(timeout=30)
+    _, err = client.communicate(timeout=120)
     assert client.returncode == 1 and err.count(b"\n") == 1 and b"containers go on" in err, err
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while (done := g("inspect", "-f", "{{.State.Running}}", "alone")).stdout != "true\n":
         assert time.monotonic() < deadline, done
 

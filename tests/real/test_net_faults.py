@@ -23,7 +23,7 @@ VICTIM = str(Path(__file__).with_name("net_victim.py"))
 def killed(host: NetHost, root: Path, pod: NetHost, last: int) -> bool:
     """Run the victim; whether it was killed (False: it came to its end first)."""
     command = [sys.executable, VICTIM, str(root), pod.path, str(last)]
-    done = host.run(lambda: subprocess.run(command, capture_output=True, text=True, timeout=30, check=False))
+    done = host.run(lambda: subprocess.run(command, capture_output=True, text=True, timeout=120, check=False))
     assert done.returncode in (0, -signal.SIGKILL), done.stderr
     return done.returncode != 0
 
