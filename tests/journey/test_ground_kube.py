@@ -134,9 +134,11 @@ def test_rollouts_are_watched_listed_undone_paused_and_restarted(run, state_root
             refused = await kube("rollout", "restart", "deployment/web", code=1)
             assert "can't restart paused deployment" in refused.err
             await kube("set", "image", "deployment/web", "web=web:9")
-            late = await kube("rollout", "status", "deployment/web", "--timeout=1s", code=1)
-            assert "0 out of 2 new replicas have been updated..." in late.out
-            assert late.err == "error: timed out waiting for the condition\n"
+            seen = ""
+            while "0 out of 2 new replicas have been updated..." not in seen:  # a second may be too short to be told
+                late = await kube("rollout", "status", "deployment/web", "--timeout=1s", code=1)
+                assert late.err == "error: timed out waiting for the condition\n"
+                seen = late.out
             await kube("rollout", "resume", "deployment/web")
             await kube("rollout", "status", "deployment/web", "--timeout=90s")
 

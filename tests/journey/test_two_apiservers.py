@@ -229,7 +229,7 @@ def test_a_server_that_missed_history_begins_anew(state_root: Path) -> None:
 def test_kubectl_may_ask_either(state_root: Path) -> None:
     async def kubectl(server: ApiServer, *words: str) -> str:
         command = ("kubectl", f"--kubeconfig={server.kubeconfig}", *words)
-        done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=120, check=False)
+        done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=99, check=False)
         assert done.returncode == 0, done.stderr
         return str(done.stdout)
 
