@@ -17,7 +17,9 @@ from groundplane.kernel.calls import process as p
 from groundplane.kernel.errors import KernelError
 from groundplane.oci.runtime import read_config
 from groundplane.runtime.plan import Host, plan_container
+from groundplane.runtime.stages import outside
 from groundplane.runtime.steps.base import Inside
+from groundplane.runtime.steps.labels import LabelFile
 from groundplane.runtime.talk import pair
 from groundplane.runtime.verbs.spec import example
 
@@ -101,12 +103,14 @@ def test_all_steps_of_a_container_without_root(tmp_path: Path) -> None:
         document["linux"]["sysctl"] = {"net.ipv4.ip_forward": "1"}
         document["mounts"] = [one for one in document["mounts"] if one["type"] != "cgroup"]
         host = Host(permitted=(1 << 41) - 1, last_capability=40)
-        ours, _ = pair()
+        ours, theirs = pair()
         with installed() as fake:
+            outside.make_network(outside.Child(0, -1, theirs))
             config = read_config(document)
-            plan = plan_container(config, host, id="c", bundle="/b", root=str(root), views=(), console=False)
-            at = Inside(ours)
-            at.attached = True
+            plan = plan_container(
+                config, host, id="c", bundle="/b", root=str(root), views=(), console=False, enters=False
+            )
+            at = Inside(ours, enters=False)
             for step in plan.steps:
                 step.apply(at)
             mounted = fake.mounted()
@@ -123,5 +127,49 @@ def test_all_steps_of_a_container_without_root(tmp_path: Path) -> None:
             assert caps.names(fake.sets["bounding"]) == ["CAP_KILL", "CAP_NET_BIND_SERVICE", "CAP_AUDIT_WRITE"]
             assert {"no_new_privs", "keyring _ses.c"} <= fake.flags
             assert fake.loopback
+
+    apart(work)
+
+
+def test_labels_go_where_the_kernel_takes_them(tmp_path: Path) -> None:
+    """SELinux and AppArmor on a kernel that has them: proc(5), attr; mount(8), `context=`; keyrings(7)."""
+
+    def work() -> None:
+        _without_rights(tmp_path)
+        root = tmp_path / "rootfs"
+        root.mkdir()
+        document = example()
+        document["process"] |= {"apparmorProfile": "box", "selinuxLabel": "u:r:t:s0:c1,c2"}
+        document["process"].pop("rlimits")
+        document["linux"] |= {"mountLabel": "u:r:file:s0:c1,c2", "maskedPaths": [], "readonlyPaths": []}
+        wanted = ("proc", "tmpfs", "mqueue", "sysfs")
+        document["mounts"] = [one for one in document["mounts"] if one["type"] in wanted]
+        ours, theirs = pair()
+        with installed() as fake:
+            outside.make_network(outside.Child(0, -1, theirs))
+            host = Host(permitted=(1 << 41) - 1, last_capability=40)
+            plan = plan_container(
+                read_config(document), host, id="c", bundle="/b", root=str(root), views=(), console=False, enters=False
+            )
+            at = Inside(ours, enters=False)
+            for step in plan.steps:
+                if isinstance(step, LabelFile):  # the attribute is the kernel's to give: not everyone may set it
+                    assert (step.path, step.label) == ("/dev/mqueue", "u:r:file:s0:c1,c2")
+                else:
+                    step.apply(at)
+            mounted = fake.mounted()
+            for name in ("dev", "shm"):
+                assert "context=u:r:file:s0:c1,c2" in mounted[name].options
+            for name in ("proc", "sys", "mqueue"):
+                assert not any(option.startswith("context=") for option in mounted[name].options)
+            assert fake.labels() == [
+                "keycreate=u:r:t:s0:c1,c2",
+                "keycreate=\n",
+                "apparmor/exec=exec box",
+                "exec=u:r:t:s0:c1,c2",
+            ]
+        names = [type(step).__name__ for step in plan.steps]
+        first = names.index("SetLabel")
+        assert names[first : first + 3] == ["SetLabel", "NewSession", "SetLabel"], "the keyring is made in between"
 
     apart(work)

@@ -1,7 +1,7 @@
 """Control group file systems in memory: what the drivers rely on of the kernel's, refusals included.
 
 Each mounted root is declared with its version and controllers; a directory made below it gets its files at once, a
-process written to `cgroup.procs` leaves its old group, and a group with a process in it cannot be removed.
+process written to `cgroup.procs` or `tasks` leaves its old group, and a group with a process in it cannot be removed.
 """
 
 from __future__ import annotations
@@ -111,6 +111,7 @@ _V2_CORE = {
     "cgroup.threads": "",
     "cpu.stat": "usage_usec 0\nuser_usec 0\nsystem_usec 0\nnr_periods 4\nnr_throttled 2\nthrottled_usec 9",
 }
+_PROCESSES = ("cgroup.procs", "tasks")
 _HUGE_PAGES = "/sys/kernel/mm/hugepages"
 
 
@@ -202,10 +203,10 @@ class FakeTree:
 
     def write(self, path: str, text: str) -> None:
         directory, _, name = path.rpartition("/")
-        if directory not in self.directories or (name != "cgroup.procs" and path not in self.files):
+        if directory not in self.directories or (name not in _PROCESSES and path not in self.files):
             raise KernelError("write", errno.ENOENT, path)
         self.writes.append((path, text))
-        if name == "cgroup.procs":
+        if name in _PROCESSES:
             self._attach(directory, int(text))
         elif name == "cgroup.kill":
             self.dying |= {pid for (_, pid), place in self._places.items() if (place + "/").startswith(directory + "/")}

@@ -28,6 +28,7 @@ _FILES = {
     "devpts": ("ptmx",),
     "sysfs": ("firmware/x", "fs/cgroup/x"),
 }
+_LABELS = ("exec", "keycreate", "apparmor/exec")
 _MAGIC = {"proc": files.PROC_SUPER_MAGIC, "devpts": files.DEVPTS_SUPER_MAGIC}
 
 
@@ -40,6 +41,7 @@ class Mount:
         self.directory = directory
         self.attributes = attributes
         self.propagation = m.MS_PRIVATE
+        self.options: list[str] = []  # of its instance
         self.children: list[tuple[str, Mount]] = []  # (the real path it covers, mount), oldest first
 
     def copy(self, *, recursive: bool) -> Mount:
@@ -69,6 +71,7 @@ class FakeLinux:
         self.flags: set[str] = set()
         self.loopback = False
         self._detached: dict[int, Mount] = {}
+        self._procs: list[str] = []  # the directories of all instances, in their order
 
     # Walking.
 
@@ -124,6 +127,15 @@ class FakeLinux:
         inside = [one for one in known if one is not self.host and where.startswith(one.directory + "/")]
         return bool(inside) and _MAGIC.get(max(inside, key=lambda one: len(one.directory)).fstype) == magic
 
+    def labels(self) -> list[str]:
+        """What was written to files of /proc/PID/attr, each through a proc instance of its own, in their order."""
+        found = []
+        for instance in self._procs:
+            for name in _LABELS:
+                with open(f"{instance}/{os.getpid()}/attr/{name}") as file:
+                    found += [f"{name}={text}" for text in [file.read()] if text]
+        return found
+
     # Mounts.
 
     def _keep(self, one: Mount) -> int:
@@ -146,10 +158,14 @@ class FakeLinux:
             if option.startswith("size=") and not option[5:].rstrip("kmg").isdecimal():
                 raise KernelError("mount", errno.EINVAL, f"{fstype} option {option}")
         directory = tempfile.mkdtemp(prefix=f"{fstype}-", dir=self._own)
-        for name in _FILES.get(fstype, ()):
+        own = [f"{os.getpid()}/attr/{name}" for name in _LABELS] if fstype == "proc" else []
+        for name in (*_FILES.get(fstype, ()), *own):
             os.makedirs(os.path.dirname(f"{directory}/{name}"), exist_ok=True)
             open(f"{directory}/{name}", "w").close()
-        return self._keep(Mount(fstype, source, directory, attributes))
+        self._procs += [directory] if fstype == "proc" else []
+        one = Mount(fstype, source, directory, attributes)
+        one.options = list(options)
+        return self._keep(one)
 
     def open_tree(self, fd: int, path: str, *, recursive: bool, what: str = "") -> int:
         origin = self._at(fd, path)
@@ -207,6 +223,11 @@ class FakeLinux:
 
     def unshare(self, flags: int) -> None:
         self.unshared |= flags
+
+    def setns(self, fd: int, flags: int, what: str = "") -> None:
+        """As far as it matters here: which kinds of namespaces were entered through an open descriptor."""
+        os.fstat(fd)
+        self.flags.add(f"setns {flags:#x}")
 
     def sethostname(self, name: str) -> None:
         if len(name) > 64:
@@ -267,7 +288,7 @@ _FAMILIES = {
     ids: ("sethostname", "setdomainname", "setresuid", "setresgid", "setgroups"),
     network: ("loopback_up",),
     process: (
-        *("unshare", "drop_bounding", "clear_ambient", "raise_ambient", "set_keep_caps", "set_no_new_privs"),
+        *("unshare", "setns", "drop_bounding", "clear_ambient", "raise_ambient", "set_keep_caps", "set_no_new_privs"),
         "join_session_keyring",
     ),
 }

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.contracts.cgroups_suite import put
 from tests.real.bundles import Box, Streams, reap
 
 from groundplane.kernel.calls.process import clone3
@@ -61,7 +62,7 @@ def file(path: str, name: str) -> Path:
 
 def born_in(groups: Groups, path: str, work: Callable[[], int]) -> int:
     """What `work` returns in a process that the kernel made in that group."""
-    directory = groups.clone_fd(path)
+    directory = os.open(groups.entrance(path).directory, os.O_PATH | os.O_CLOEXEC)
     try:
         pid, pidfd = clone3(0, cgroup_fd=directory)
     finally:
@@ -123,7 +124,7 @@ def test_a_frozen_process_stands_still(groups: Groups, group: str) -> None:
             pass
     os.close(its)
     try:
-        groups.attach(group, pid)
+        put(groups, group, pid)
         assert os.read(ours, 1) == b"."
         groups.freeze(group)
         assert groups.frozen(group)
@@ -237,7 +238,7 @@ def test_a_group_with_processes_cannot_pass_controllers_on(groups: Groups, group
     pid = os.fork()
     if pid == 0:
         os.execv("/bin/sleep", ["sleep", "100"])
-    groups.attach(group, pid)
+    put(groups, group, pid)
     try:
         with pytest.raises(KernelError, match="processes live in this group itself"):
             groups.create(f"{group}/below")

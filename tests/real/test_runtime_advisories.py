@@ -23,7 +23,7 @@ from groundplane.kernel.errors import KernelError
 from groundplane.runtime import launch
 from groundplane.runtime.launch import LaunchError
 from groundplane.runtime.steps.base import Inside
-from groundplane.runtime.steps.identity import SetSecurityLabel
+from groundplane.runtime.steps.labels import SetLabel
 from groundplane.runtime.talk import pair
 
 pytestmark = pytest.mark.needs("root", "cgroups", "busybox")
@@ -315,7 +315,7 @@ def test_a_label_is_not_redirected_by_what_is_mounted_over_proc(box: Box, cover:
             m.mount(str(decoy), target, "", m.MS_BIND)
             ours, _ = pair()
             try:
-                SetSecurityLabel("exec", "x").apply(Inside(ours))
+                SetLabel("exec", "x").apply(Inside(ours, enters=False))
             except KernelError as error:
                 code = 0 if error.call == "write" else 2  # it came to the kernel's own file, which refuses the label
         finally:

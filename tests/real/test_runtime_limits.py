@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.contracts.cgroups_suite import put
 from tests.real import runtime_rig
 from tests.real.bundles import COMMAND, Box, CommandLine
 from tests.real.runtime_rig import V2, granted
@@ -262,7 +263,7 @@ def test_groups_nested_without_end_are_found_killed_and_removed(box: Box) -> Non
     groups.create(box.cgroup)
     directory = sorted(set(groups.paths_of(os.getpid())))[0]  # any hierarchy will do
     with subprocess.Popen(["sleep", "100"]) as process:
-        groups.attach(box.cgroup, process.pid)
+        put(groups, box.cgroup, process.pid)
         place = groups.paths_of(process.pid)[directory]
         fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
         for _ in range(1000):
@@ -290,7 +291,7 @@ def test_a_threaded_group_does_not_hide(box: Box) -> None:
     (place / "threads").mkdir()
     (place / "threads/cgroup.type").write_text("threaded")
     with subprocess.Popen(["sleep", "100"]) as process:
-        groups.attach(box.cgroup, process.pid)
+        put(groups, box.cgroup, process.pid)
         (place / "threads/cgroup.threads").write_text(str(process.pid))
         assert groups.processes(box.cgroup) == [process.pid]
         groups.kill(box.cgroup)
@@ -303,7 +304,7 @@ def test_this_hosts_counters(box: Box) -> None:
     groups = registry.detect()
     groups.create(box.cgroup)
     with subprocess.Popen(["sleep", "100"]) as process:
-        groups.attach(box.cgroup, process.pid)
+        put(groups, box.cgroup, process.pid)
         groups.set(box.cgroup, Limits(pids=7))
         usage = groups.usage(box.cgroup)
         assert (usage.pids, usage.pids_limit) == (1, 7)
@@ -383,6 +384,6 @@ def test_a_failed_creation_takes_no_parent_of_another_away(box: Box, ground: Com
             subprocess.Popen([*words, f"c{index}"], cwd=bundle, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
             for index, bundle in enumerate(bundles)
         ]
-        said = [run.communicate(timeout=30)[1].decode() for run in runs]
+        said = [run.communicate(timeout=120)[1].decode() for run in runs]
         assert [run.returncode for run in runs] == [1, 0] * 3, said
     registry.detect().remove(box.cgroup)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from tests.contracts.cgroups_suite import put
 from tests.fakes.cgroup_tree import FakeTree
 
 from groundplane.kernel.cgroups.contract import Limits
@@ -168,13 +169,13 @@ def test_v2_refuses_a_limit_below_usage_only_when_asked_to() -> None:
 
 def test_v2_a_process_goes_where_init_is_once_the_group_takes_none() -> None:
     driver, tree = v2("pids")
-    driver.attach("a", 7)
+    put(driver, "a", 7)
     driver.create("b/inner")
     tree.files["/proc/8/cgroup"] = "0::/b/inner"
     tree.write("/c/b/inner/cgroup.procs", "8")
     with pytest.raises(KernelError, match="busy"):
-        driver.attach("b", 9)
-    driver.attach("b", 9, beside=8)
+        put(driver, "b", 9)
+    put(driver, "b", 9, beside=8)
     assert driver.processes("b/inner") == [8, 9]
 
 

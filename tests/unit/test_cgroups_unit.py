@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 
 import pytest
+from tests.contracts.cgroups_suite import put
 from tests.fakes.cgroup_tree import FakeTree
 
 from groundplane.kernel.cgroups.contract import DeviceRule, Limits
@@ -97,19 +98,19 @@ def test_v2_parents_with_processes_say_why() -> None:
     tree = FakeTree()
     driver = V2(tree.mount("/c", 2, "memory"), tree)
     driver.create("a")
-    driver.attach("a", 7)
+    put(driver, "a", 7)
     with pytest.raises(KernelError, match="processes live in this group itself"):
         driver.create("a/b")
 
 
 def test_removal_waits_for_the_dying_and_gives_up_on_the_living() -> None:
     driver, tree = memory_driver()
-    driver.attach("a", 7)
+    put(driver, "a", 7)
     driver.kill("a")
     driver.remove("a")
     assert 0 < tree.paused < 0.01
     driver.create("b")
-    driver.attach("b", 8)
+    put(driver, "b", 8)
     with pytest.raises(KernelError) as caught:
         driver.remove("b")
     assert caught.value.errno == errno.EBUSY
@@ -146,5 +147,5 @@ def test_a_cpuset_that_another_has_just_made_is_filled_too() -> None:
     driver = V1([Hierarchy(("cpuset",), tree.mount("/s", 1, "cpuset"))], tree)
     tree.make("/s/a")  # the other one has not come to write its CPUs yet
     driver.create("a/b")
-    driver.attach("a/b", 7)
+    put(driver, "a/b", 7)
     assert tree.files["/s/a/cpuset.cpus"] == tree.files["/s/a/b/cpuset.cpus"] == "0-1"

@@ -38,7 +38,7 @@ def order(plan: Plan) -> list[str]:
 
 def test_the_usual_order() -> None:
     names = order(plan(example()))
-    assert names[:3] == ["NewSession", "RaiseLoopback", "PrepareRoot"]
+    assert names[:2] == ["NewSession", "PrepareRoot"]
     assert names.index("MountFilesystem") < names.index("MakeDevices") < names.index("PivotRoot")
     assert names.index("PivotRoot") < names.index("FinishRoot") < names.index("MaskPaths") < names.index("BecomeUser")
     assert names[-2:] == ["BecomeUser", "SetCapabilities"]
@@ -64,11 +64,21 @@ def test_hooks_have_their_places() -> None:
 
 def test_a_cgroup_namespace_is_entered_late_and_others_with_the_clone() -> None:
     made = plan(example())
-    flags = p.CLONE_NEWPID | p.CLONE_NEWNET | p.CLONE_NEWIPC | p.CLONE_NEWUTS | p.CLONE_NEWNS
-    assert made.clone_flags == flags
+    assert made.clone_flags == p.CLONE_NEWPID | p.CLONE_NEWIPC | p.CLONE_NEWUTS | p.CLONE_NEWNS
     config = example()
     config["mounts"] = [one for one in config["mounts"] if one["type"] != "cgroup"]
     assert "NewCgroupNamespace" in order(plan(config))
+
+
+def test_outside_makes_the_network_namespace_for_those_mounts_that_show_it_or_wait() -> None:
+    made = plan(example())
+    assert made.new_network
+    mounts = [step.describe() for step in made.steps if type(step).__name__ in ("MountFilesystem", "EnterNetwork")]
+    assert mounts[-2:] == ["entering the new network namespace", 'mounting "sysfs" to rootfs at "/sys"']
+    config = example()
+    config["mounts"] = [one for one in config["mounts"] if one["type"] not in ("sysfs", "cgroup")]
+    names = order(plan(config))
+    assert names.index("EnterNetwork") + 1 == names.index("NewCgroupNamespace")
 
 
 def test_a_user_namespace_first_and_the_others_in_it() -> None:
@@ -78,6 +88,7 @@ def test_a_user_namespace_first_and_the_others_in_it() -> None:
     made = plan(config)
     assert made.clone_flags == p.CLONE_NEWUSER | p.CLONE_NEWPID
     assert order(made)[0] == "BecomeMapped"
+    assert "RaiseLoopback" in order(made) and not made.new_network, "the network namespace is to be owned by it"
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ import os
 from groundplane.base.errors import GroundError
 from groundplane.kernel.calls.process import CLONE_NEWUSER, CLONE_PARENT, pidfd_open
 from groundplane.kernel.cgroups import registry
+from groundplane.kernel.cgroups.contract import Entrance
 from groundplane.kernel.errors import KernelError
 from groundplane.oci.runtime import read_config, read_process
 from groundplane.runtime.hooks import HookError, run_in_bundle
@@ -37,7 +38,7 @@ from groundplane.runtime.wording import cgroup_words, words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from groundplane.kernel.cgroups.contract import Groups
@@ -57,10 +58,11 @@ class Created:
     about what was asked for and this host cannot deliver (a controller, a capability).
     """
 
-    __slots__ = ("_child", "console_fd", "pid", "pidfd", "warnings")
+    __slots__ = ("_child", "_made_of", "console_fd", "pid", "pidfd", "warnings")
 
-    def __init__(self, child: outside.Child, warnings: Sequence[str]) -> None:
+    def __init__(self, child: outside.Child, warnings: Sequence[str], *made_of: object) -> None:
         self._child = child
+        self._made_of = made_of  # kept: to free them while it waits to start would copy the pages that it shares
         self.pid = child.pid
         self.pidfd = child.pidfd
         self.console_fd = child.console_fd
@@ -167,6 +169,7 @@ def create(
             root=_root(bundle, document),
             views=groups.views(cgroup or id) if cgroup or _own_cgroups(document) else (),
             console=console,
+            enters=bool(cgroup) and groups.layout != "v2",
             keyring=keyring,
             pivot=pivot,
             seccomp=seccomp,
@@ -224,25 +227,26 @@ def _create(
     listener = (seccomp.listener_path, seccomp.listener_metadata) if seccomp else ("", "")
     process = config.process or NO_PROCESS
     order = outside.Order(process, state, privileged=plan.privileged, config=config, listener=listener)
-    cgroup_fd = -1
-    if cgroup and groups.layout == "v2":
-        warnings += _make_cgroup(groups, cgroup, config, lenient=lenient)
-        cgroup_fd = groups.clone_fd(cgroup)  # it is born there, which costs nothing
+    entrance = Entrance("", [])
+    if cgroup:
+        if plan.enters:
+            _create_group(groups.create_unified, cgroup)
+        else:
+            warnings += _make_cgroup(groups, cgroup, config, lenient=lenient)
+        entrance = groups.entrance(cgroup)
     try:
-        child = outside.clone(plan, descriptors, _time_offsets(config), cgroup_fd)
+        child = outside.clone(plan, descriptors, _time_offsets(config), entrance.directory)
     finally:
-        if cgroup_fd >= 0:
-            os.close(cgroup_fd)
         if descriptors.trampoline >= 0:
             os.close(descriptors.trampoline)
     try:
         if plan.clone_flags & CLONE_NEWUSER:
             outside.map_ids(child, order, config.linux.uid_mappings, config.linux.gid_mappings)
-        if cgroup and cgroup_fd < 0:
+        if plan.new_network:
+            outside.make_network(child)
+        if plan.enters:
             warnings += _make_cgroup(groups, cgroup, config, lenient=lenient)  # while it mounts its root
-            outside.attach(child, groups, cgroup)
-        else:
-            outside.attach(child, groups, "")
+            outside.admit(child, entrance.tasks)
         if cgroup:
             outside.reset_affinity(child)
         outside.await_ready(child, order)
@@ -253,15 +257,19 @@ def _create(
 
             hostroot.detach(_root(str(state["bundle"]), config))
         raise
-    return Created(child, warnings + child.warnings)
+    return Created(child, warnings + child.warnings, config, plan, order)
+
+
+def _create_group(create: Callable[[str], None], cgroup: str) -> None:
+    try:
+        create(cgroup)
+    except GroundError as error:
+        raise LaunchError(f"unable to apply cgroup configuration: {words(error)}") from error
 
 
 def _make_cgroup(groups: Groups, cgroup: str, config: Config, *, lenient: bool) -> list[str]:
     """Make it with its limits; sentences about what could not be granted. Raises LaunchError, in runc's words."""
-    try:
-        groups.create(cgroup)
-    except GroundError as error:
-        raise LaunchError(f"unable to apply cgroup configuration: {words(error)}") from error
+    _create_group(groups.create, cgroup)
     resources = config.linux.resources
     try:
         degraded = groups.set(cgroup, limits_of(resources))
@@ -343,7 +351,7 @@ def exec_process(
 
     `process` is an OCI `process` object (user, capabilities, rlimits, … are its own); `seccomp` is the container's
     `linux.seccomp`. `cgroup` is the container's, as given to `create`; empty: the caller's own cgroups; `below`
-    names groups below it to use instead, by controller (`Groups.attach`). `personality` is its execution domain
+    names groups below it to use instead, by controller (`Groups.entrance`). `personality` is its execution domain
     (`LINUX32`), `state` its id, status, bundle and annotations, which a seccomp agent is told. `chroot`: its root is
     init's and not the mount namespace's, which is not the container's own. The rest is as in `create`. Raises
     LaunchError.
@@ -356,21 +364,31 @@ def exec_process(
         if chroot:
             descriptors.append(_root_of(pid))
         flags, parent = outside.namespaces_of(pid)
+        entrance = _once.groups().entrance(cgroup, below=below, beside=pid) if cgroup else Entrance("", [])
         plan = plan_exec(
             document,
             _once.host(),
             descriptors=descriptors,
             flags=flags,
             console=console,
+            enters=bool(entrance.tasks),
             personality=personality,
             seccomp=compiled(seccomp, seccomp_cache),
         )
         if plan.join is None:
             plan.parent_namespaces = parent
-        child = outside.clone(plan, outside.Descriptors(stdio, keep_fds, descriptors))
+        given = outside.Descriptors(stdio, keep_fds, descriptors)
+        child = outside.clone(plan, given, cgroup=entrance.directory)
+        affinity = document.exec_cpu_affinity  # config.md, "execCPUAffinity": until it is in its groups, and then
         try:
-            _attach(child, document, cgroup, below=below, beside=pid)
+            if affinity:
+                outside.set_affinity(child, affinity.initial)
+            outside.admit(child, entrance.tasks)
             outside.await_ready(child, _exec_order(document, state or NO_STATE, seccomp or {}, plan))
+            if affinity:
+                outside.set_affinity(child, affinity.final)
+            elif cgroup:
+                outside.reset_affinity(child)
         except BaseException:
             child.end()
             raise
@@ -387,19 +405,6 @@ def _root_of(pid: int) -> int:
         return os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise KernelError.of("open", error, f"/proc/{pid}/root") from error
-
-
-def _attach(
-    child: outside.Child, process: Process, cgroup: str, *, below: Mapping[str, str] | None, beside: int
-) -> None:
-    """Into the container's groups, on the CPUs that config.md's execCPUAffinity says, before and after."""
-    if affinity := process.exec_cpu_affinity:
-        outside.set_affinity(child, affinity.initial)
-    outside.attach(child, _once.groups(), cgroup, below=below, beside=beside)
-    if affinity:
-        outside.set_affinity(child, affinity.final)
-    elif cgroup:
-        outside.reset_affinity(child)
 
 
 def _exec_order(process: Process, state: Mapping[str, object], seccomp: dict[str, Any], plan: Plan) -> outside.Order:

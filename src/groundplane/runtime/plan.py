@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 
 from groundplane.kernel import caps
-from groundplane.kernel.calls.process import CLONE_NEWCGROUP, CLONE_NEWPID, CLONE_NEWTIME, CLONE_NEWUSER
+from groundplane.kernel.calls.process import CLONE_NEWCGROUP, CLONE_NEWNET, CLONE_NEWPID, CLONE_NEWTIME, CLONE_NEWUSER
 from groundplane.oci.runtime import Process
 from groundplane.oci.runtime_reader import Reader
 from groundplane.runtime import options, plan_process
 from groundplane.runtime.program import environment
-from groundplane.runtime.steps import devices, identity, mounts, namespaces, paths, rootfs, terminal
+from groundplane.runtime.steps import devices, identity, labels, mounts, namespaces, paths, rootfs, terminal
 from groundplane.runtime.steps.hooks import AskForHooks, RunHooks
 from groundplane.runtime.validate import BadConfig
 
@@ -55,8 +55,10 @@ class Plan:
     __slots__ = (
         "args",
         "clone_flags",
+        "enters",
         "environment",
         "join",
+        "new_network",
         "new_time",
         "parent_namespaces",
         "privileged",
@@ -70,7 +72,9 @@ class Plan:
         self.privileged = privileged
         self.parent_namespaces: list[tuple[str, str]] = []  # pid and time by path: only a parent can choose them
         self.join: Step | None = None  # what a process between us and the new one enters first (stages/between.py)
+        self.enters = False  # whether outside lets it into cgroups while it is busy (v1)
         self.new_time = False  # whether that one makes a time namespace
+        self.new_network = False  # whether outside makes a network namespace while inside is busy
         self.steps: list[Step] = []
         self.start_hooks: RunHooks | None = None
         self.args = process.args
@@ -91,13 +95,15 @@ def plan_container(
     root: str,
     views: Sequence[View],
     console: bool,
+    enters: bool = False,
     keyring: bool = True,
     pivot: bool = True,
     seccomp: tuple[bytes, int] | None = None,
 ) -> Plan:
     """The plan for a container's init. `root` is the absolute root path, `seccomp` its compiled profile.
 
-    `keyring` and `pivot` false are runc's --no-new-keyring and --no-pivot.
+    `enters`: outside will let it into cgroups that it is not born in. `keyring` and `pivot` false are runc's
+    --no-new-keyring and --no-pivot.
 
     Raises BadConfig, ProgramError.
     """
@@ -107,6 +113,7 @@ def plan_container(
 
         rootless.check(config)
     plan = Plan(process, _clone_flags(config), privileged=host.privileged)
+    plan.enters = enters
     plan.steps += _isolation(config, plan, f"_ses.{id}" if keyring else "")
     mount_namespace = next((n for n in config.linux.namespaces if n.type == "mount"), None)
     shared = mount_namespace is None or bool(mount_namespace.path)  # others live in it: its root is not ours to swap
@@ -131,6 +138,7 @@ def plan_container(
         plan.steps.append(terminal.OpenConsole(process.console_size, process.user.uid, bind=True))
         plan.steps.append(terminal.TakeTerminal())
     plan.steps += _finish_root(config)
+    plan.steps += [namespaces.EnterGroups()] if enters else []
     mapped = any(n.type == "user" for n in config.linux.namespaces)
     plan.steps += plan_process.steps(process, host, plan.warnings, seccomp, mapped=mapped)
     if hooks.start_container:
@@ -151,6 +159,7 @@ def plan_exec(
     descriptors: list[int],
     flags: int,
     console: bool,
+    enters: bool = False,
     keyring: str = "",
     personality: str = "",
     seccomp: tuple[bytes, int] | None = None,
@@ -159,18 +168,20 @@ def plan_exec(
     its root directory; `flags` are the namespaces where it differs from us.
     """
     plan = Plan(process, 0, privileged=host.privileged)
+    plan.enters = enters
     mapped = bool(flags & CLONE_NEWUSER)
     if mapped:
         plan.join = namespaces.JoinProcess(descriptors, flags)
     else:  # PID and time are chosen by the parent; the rest are entered by the child, all at once
         plan.steps.append(namespaces.JoinProcess(descriptors, flags & ~(CLONE_NEWPID | CLONE_NEWTIME)))
     plan.steps.append(namespaces.EnterRoot(descriptors))
-    plan.steps.append(namespaces.NewSession(keyring))
+    plan.steps += plan_process.session(keyring, process.selinux_label)
     if console:
         plan.steps.append(terminal.OpenConsole(process.console_size, process.user.uid, bind=False))
         plan.steps.append(terminal.TakeTerminal())
     if personality:
         plan.steps.append(identity.SetPersonality(_PERSONALITIES[personality]))
+    plan.steps += [namespaces.EnterGroups()] if enters else []
     plan.steps += plan_process.steps(process, host, plan.warnings, seccomp, mapped=mapped)
     return plan
 
@@ -206,8 +217,18 @@ def _isolation(config: Config, plan: Plan, keyring: str) -> list[Step]:
         plan.join = namespaces.JoinNamespaces(joined)
     elif joined:
         steps.append(namespaces.JoinNamespaces(joined))
-    steps.append(namespaces.NewSession(keyring))
-    if any(n.type == "network" and not n.path for n in config.linux.namespaces):
+    steps += plan_process.session(keyring, config.process.selinux_label if config.process else "")
+    return steps
+
+
+def _network(config: Config, plan: Plan) -> list[Step]:
+    """What belongs to the network namespace. A new one is made by outside, where no user namespace has to own it."""
+    steps: list[Step] = []
+    if plan.clone_flags & CLONE_NEWNET and plan.join is None:
+        plan.clone_flags &= ~CLONE_NEWNET
+        plan.new_network = True
+        steps.append(namespaces.EnterNetwork())
+    elif any(n.type == "network" and not n.path for n in config.linux.namespaces):
         steps.append(namespaces.RaiseLoopback())
     if config.linux.net_devices:
         steps.append(namespaces.AskForNetDevices())
@@ -219,10 +240,18 @@ def _before_user(kind: str, plan: Plan) -> bool:
     return bool(plan.clone_flags & CLONE_NEWUSER) and kind not in ("user", "mount")
 
 
+# An instance of sysfs shows the network namespace of who makes it; the cgroups' step waits for what outside says later.
+_AFTER_NETWORK = ("sysfs", "cgroup", "cgroup2")
+
+
 def _mounts(config: Config, plan: Plan, bundle: str, root: str, views: Sequence[View]) -> list[Step]:
     cgroup_namespace = any(n.type == "cgroup" and not n.path for n in config.linux.namespaces)
     steps: list[Step] = []
+    network = _network(config, plan)
     for index, mount in enumerate(config.mounts):
+        if mount.type in _AFTER_NETWORK:
+            steps += network
+            network = []
         parsed = options.parse(mount.options)
         destination = _destination(mount.destination, root)
         if parsed.remount:
@@ -238,6 +267,9 @@ def _mounts(config: Config, plan: Plan, bundle: str, root: str, views: Sequence[
         else:
             source = mount.source or mount.type
             steps.append(mounts.MountFilesystem(mount.type, source, destination, parsed, config.linux.mount_label))
+            if mount.type == "mqueue" and config.linux.mount_label:
+                steps.append(labels.LabelFile(destination, config.linux.mount_label))
+    steps += network
     if cgroup_namespace and not any(isinstance(s, mounts.MountCgroups) for s in steps):
         steps.append(mounts.NewCgroupNamespace())
     return steps

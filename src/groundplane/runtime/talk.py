@@ -10,8 +10,11 @@ namespace. They are joined by a socket pair of sequenced packets: one message ea
         │ writes uid_map, gid_map                                │   (only with a new user namespace)
         │ ── mapped ────────────────────────────────────────────▶│ becomes user 0 there
         │                                                        │
-        │ attaches the process to its cgroups (v1: 5-10 ms)      │ joins namespaces, mounts the root file
-        │ ── attached ──────────────────────────────────────────▶│ system and what belongs on it meanwhile
+        │ makes a network namespace meanwhile                    │ joins namespaces, prepares the root, mounts
+        │ ── network + a descriptor of it ──────────────────────▶│ enters it (only where it is to have a new one)
+        │                                                        │
+        │ makes its v1 cgroups and opens them                    │ mounts what is left to mount meanwhile
+        │ ── enter PATHS + descriptors of their `tasks` ────────▶│ moves itself there (v1 only; in v2 it was born)
         │                                                        │
         │◀──────────────────────────────────────────────── hooks │   (only if there are such hooks)
         │ runs prestart and createRuntime hooks                  │
@@ -52,9 +55,19 @@ from __future__ import annotations
 
 import os
 from _socket import AF_UNIX as _AF_UNIX  # the C module: `socket` costs 3 ms at import
-from _socket import CMSG_SPACE, SCM_RIGHTS, SOCK_CLOEXEC, SOCK_SEQPACKET, SOL_SOCKET, socket, socketpair
+from _socket import (
+    CMSG_SPACE,
+    MSG_CMSG_CLOEXEC,
+    SCM_RIGHTS,
+    SOCK_CLOEXEC,
+    SOCK_SEQPACKET,
+    SOL_SOCKET,
+    socket,
+    socketpair,
+)
 
 LIMIT = 32768  # bytes of one message; an error's text is cut to it
+_ROOM = CMSG_SPACE(4 * 64)  # for descriptors: a host has not as many v1 hierarchies
 
 
 class Gone(Exception):
@@ -90,39 +103,51 @@ class Talk:
         word, _, text = data.decode(errors="surrogateescape").partition(" ")
         return word, text
 
-    def say_with_fd(self, word: str, fd: int, text: str = "") -> None:
-        """Send one message with a descriptor. SCM_RIGHTS, unix(7)."""
-        endpoint = socket(fileno=os.dup(self.write_fd))
+    def say_with_fd(self, word: str, *fds: int, text: str = "") -> None:
+        """Send one message with descriptors, as `say`. SCM_RIGHTS, unix(7)."""
+        data = b"".join(fd.to_bytes(4, "little") for fd in fds)
+        endpoint = _socket(self.write_fd)
         try:
-            endpoint.sendmsg([f"{word} {text}".encode()], [(SOL_SOCKET, SCM_RIGHTS, fd.to_bytes(4, "little"))])
+            endpoint.sendmsg([f"{word} {text}".encode()], [(SOL_SOCKET, SCM_RIGHTS, data)])
+        except (BrokenPipeError, ConnectionResetError):
+            pass
         finally:
-            endpoint.close()
+            endpoint.detach()
 
-    def hear_with_fd(self) -> tuple[str, str, int]:
-        """As `hear`, with the descriptor that came along, or -1. Raises Gone."""
-        endpoint = socket(fileno=os.dup(self.read_fd))
+    def hear_with_fds(self) -> tuple[str, str, list[int]]:
+        """As `hear`, with the descriptors that came along. Raises Gone."""
+        endpoint = _socket(self.read_fd)
         try:
             try:
-                data, ancillary, _, _ = endpoint.recvmsg(LIMIT, CMSG_SPACE(4))
+                data, ancillary, _, _ = endpoint.recvmsg(LIMIT, _ROOM, MSG_CMSG_CLOEXEC)
             except ConnectionResetError:  # as in `hear`
-                data, ancillary, _, _ = endpoint.recvmsg(LIMIT, CMSG_SPACE(4))
+                data, ancillary, _, _ = endpoint.recvmsg(LIMIT, _ROOM, MSG_CMSG_CLOEXEC)
         finally:
-            endpoint.close()
+            endpoint.detach()
         if not data:
             raise Gone
-        fd = -1
+        fds = []
         for level, kind, payload in ancillary:
             if level == SOL_SOCKET and kind == SCM_RIGHTS:
-                fd = int.from_bytes(payload[:4], "little")
-                os.set_inheritable(fd, False)
+                fds += [int.from_bytes(payload[at : at + 4], "little") for at in range(0, len(payload) - 3, 4)]
         word, _, text = data.decode(errors="surrogateescape").partition(" ")
-        return word, text, fd
+        return word, text, fds
+
+    def hear_with_fd(self) -> tuple[str, str, int]:
+        """As `hear`, with the one descriptor that came along, or -1. Raises Gone."""
+        word, text, fds = self.hear_with_fds()
+        return word, text, fds[0] if fds else -1
 
     def close(self) -> None:
         for fd in {self.read_fd, self.write_fd}:
             if fd >= 0:
                 os.close(fd)
         self.read_fd = self.write_fd = -1
+
+
+def _socket(fd: int) -> socket:
+    """One of a `pair` as a socket object, to be detached again. All that it is, is said, lest Python ask."""
+    return socket(_AF_UNIX, SOCK_SEQPACKET, 0, fd)
 
 
 def pair() -> tuple[Talk, Talk]:

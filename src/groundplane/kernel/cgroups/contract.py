@@ -8,14 +8,14 @@ Vocabulary
     *Limits*: what to grant, in the kernel's units. None means: leave as it is.
 
 Life of a group
-    `create` makes it, and its parents, in all hierarchies. `set` grants. `attach` moves a process in; its children
-    follow by themselves. `freeze`/`thaw`, `stats`, `processes` and `oom_count` look at it. `kill` ends what runs in it;
-    `remove` takes it away with the groups that the container made below it, and leaves its parents.
+    `create` makes it, and its parents, in all hierarchies. `set` grants. `entrance` says how a process gets in; its
+    children follow by themselves. `freeze`/`thaw`, `stats`, `processes` and `oom_count` look at it. `kill` ends what
+    runs in it; `remove` takes it away with the groups that the container made below it, and leaves its parents.
 
         groups = registry.detect()
         groups.create("groundplane-1a2b3c/containers/ID")
         degraded = groups.set("groundplane-1a2b3c/containers/ID", Limits(memory=64 << 20, pids=100))
-        groups.attach("groundplane-1a2b3c/containers/ID", pid)
+        entrance = groups.entrance("groundplane-1a2b3c/containers/ID")
         …
         groups.kill("groundplane-1a2b3c/containers/ID")
         groups.remove("groundplane-1a2b3c/containers/ID")
@@ -26,10 +26,11 @@ Errors and degradation
     decides whether it matters. The exception are device rules, which guard the host: without means they are an error.
 
 Time
-    On v1 the first write to any `cgroup.procs` waits for an RCU grace period (5-10 ms measured on Linux 6.18); the next
-    ones within that period are free. So `attach` takes a process that may be doing something else meanwhile: start it
-    first, attach it while it mounts its root, and let it wait for the answer only when it needs its group. On v2
-    `clone_fd` gives a descriptor for clone3's CLONE_INTO_CGROUP, which costs nothing.
+    Who moves another process, or one with several threads, waits for an RCU grace period (`cgroup.procs`: 5-15 ms on
+    Linux 6.1 and 6.18, v1 and v2 alike), because the process must not fork meanwhile. A thread that moves itself alone
+    does not fork meanwhile, so the kernel does not wait: v1's `tasks` with the pid 0 (cgroup_procs_write_start() in
+    kernel/cgroup/cgroup.c, Linux >= 5.5), 0.02 ms. v2 has no such file, but a process can be born in its group
+    (CLONE_INTO_CGROUP, clone3(2)), which costs nothing. `Entrance` is made of these two.
 """
 
 from __future__ import annotations
@@ -213,13 +214,30 @@ class View:
         self.links = links  # further names for it (`cpu` and `cpuacct` for `cpu,cpuacct`)
 
 
+class Entrance:
+    """How a new process with a single thread gets into a group without waiting; see *Time* above.
+
+    It is born in `directory`, of the v2 tree (empty where there is none), and writes 0 into each of `tasks`, of the v1
+    trees. Whoever opens them needs the right to write, not who writes.
+    """
+
+    __slots__ = ("directory", "tasks")
+
+    def __init__(self, directory: str, tasks: list[str]) -> None:
+        self.directory = directory
+        self.tasks = tasks
+
+
 class Groups(Protocol):
     """A driver. Every `path` is as said above; every method raises KernelError where the kernel refuses."""
 
     layout: str  # `v1`, `v2` or `hybrid`
 
     def create(self, path: str) -> None:
-        """Make the group and its parents; not an error if it is there. Called before `set` and `attach`."""
+        """Make the group and its parents; not an error if it is there. Called before `set` and `entrance`."""
+
+    def create_unified(self, path: str) -> None:
+        """`create`, in the v2 tree only; nothing on v1. For a process that is born there while the rest is made."""
 
     def exists(self, path: str) -> bool:
         """Whether the group is there in at least one hierarchy."""
@@ -227,24 +245,18 @@ class Groups(Protocol):
     def set(self, path: str, limits: Limits) -> list[str]:
         """Grant. Returns a sentence for each limit that this host's layout has no means for."""
 
-    def attach(self, path: str, pid: int, *, below: Mapping[str, str] | None = None, beside: int = 0) -> None:
-        """Move a process in; see *Time* above.
+    def entrance(self, path: str, *, below: Mapping[str, str] | None = None, beside: int = 0) -> Entrance:
+        """Where a new process goes.
 
-        `below` names groups below `path` to move it into instead, by controller (`` for all), and they must be there.
+        `below` names groups below `path` to go into instead, by controller (`` for all), and they must be there.
         `beside` is a process of the group: where the group takes none any more, because what runs in it has given
-        controllers on to groups below (v2: EBUSY), the process goes where that one is.
+        controllers on to groups below (v2, "No Internal Process Constraint"), the new one goes where that one is.
         """
 
     def delegate(self, path: str, uid: int) -> None:
         """Give the group to a user, so that its own manager can make groups below (cgroups(7), "Delegation").
 
         Only where that is safe: nothing happens on version 1.
-        """
-
-    def clone_fd(self, path: str) -> int:
-        """A descriptor (the caller closes it) to start a process in the v2 tree's group; -1 where there is no v2 tree.
-
-        With v1 trees beside it `attach` is needed too.
         """
 
     def processes(self, path: str) -> list[int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 
-from groundplane.kernel.cgroups.contract import Limits, View
+from groundplane.kernel.cgroups.contract import Entrance, Limits, View
 from groundplane.kernel.cgroups.v1 import V1
 from groundplane.kernel.cgroups.v2 import V2
 from groundplane.kernel.errors import KernelError
@@ -44,6 +44,9 @@ class Hybrid(V1):
                 super().remove(path)
             raise
 
+    def create_unified(self, path: str) -> None:
+        self._unified.create(path)
+
     def exists(self, path: str) -> bool:
         return super().exists(path) or self._unified.exists(path)
 
@@ -57,10 +60,10 @@ class Hybrid(V1):
         rest.unified = limits.unified
         return self._grant(path, limits, elsewhere) + self._unified.set(path, rest)
 
-    def attach(self, path: str, pid: int, *, below: Mapping[str, str] | None = None, beside: int = 0) -> None:
-        super().attach(path, pid, below=below)
+    def entrance(self, path: str, *, below: Mapping[str, str] | None = None, beside: int = 0) -> Entrance:
         everywhere = {"": below[""]} if below and "" in below else None
-        self._unified.attach(path, pid, below=everywhere, beside=beside)
+        unified = self._unified.entrance(path, below=everywhere, beside=beside)
+        return Entrance(unified.directory, super().entrance(path, below=below).tasks)
 
     def usage(self, path: str) -> Usage:
         usage = super().usage(path)
@@ -73,9 +76,6 @@ class Hybrid(V1):
 
     def watch_oom(self, path: str) -> OomWatch:
         return super().watch_oom(path) if "memory" in self._by_controller else self._unified.watch_oom(path)
-
-    def clone_fd(self, path: str) -> int:
-        return self._unified.clone_fd(path)
 
     def processes(self, path: str) -> list[int]:
         return sorted({*super().processes(path), *self._unified.processes(path)})

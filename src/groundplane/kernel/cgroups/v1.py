@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
-from groundplane.kernel.cgroups.contract import Limits, Stats, View
+from groundplane.kernel.cgroups.contract import Entrance, Limits, Stats, View
 from groundplane.kernel.cgroups.tree import (
     HostTree,
     check_path,
@@ -59,6 +59,9 @@ class V1:
                 self._create_in(hierarchy, path, made)
 
         make_all(make, self._tree)
+
+    def create_unified(self, path: str) -> None:
+        """Nothing: there is no such tree."""
 
     def _create_in(self, hierarchy: Hierarchy, path: str, made: list[str]) -> None:
         cpuset = "cpuset" in hierarchy.controllers
@@ -118,23 +121,22 @@ class V1:
                 degraded.append(f"cannot set {controller} limit: the controller is not mounted on this host")
         return degraded
 
-    def attach(self, path: str, pid: int, *, below: Mapping[str, str] | None = None, beside: int = 0) -> None:
+    def entrance(self, path: str, *, below: Mapping[str, str] | None = None, beside: int = 0) -> Entrance:
         check_path(path)
         for controller in below or ():
             if controller and controller not in self._by_controller:
                 raise KernelError("attach", errno.EINVAL, path, f"unknown controller {controller}")
+        tasks = []
         for hierarchy in self._hierarchies:
             directory = f"{hierarchy.root}/{path}"
             if below:
                 name = next((below[c] for c in (*hierarchy.controllers, "") if c in below), "")
                 directory += f"/{check_path(name)}" if name else ""
-            self._tree.write(f"{directory}/cgroup.procs", str(pid))
+            tasks.append(f"{directory}/tasks")
+        return Entrance("", tasks)
 
     def delegate(self, path: str, uid: int) -> None:
         """Nothing: v1's controllers trust whoever may write (config-linux.md, "Cgroup ownership")."""
-
-    def clone_fd(self, path: str) -> int:
-        return -1
 
     def processes(self, path: str) -> list[int]:
         check_path(path)

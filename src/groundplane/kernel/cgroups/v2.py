@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import errno
-import os
 
-from groundplane.kernel.cgroups.contract import Limits, Stats, View
+from groundplane.kernel.cgroups.contract import Entrance, Limits, Stats, View
 from groundplane.kernel.cgroups.tree import (
     HostTree,
     check_path,
@@ -57,6 +56,9 @@ class V2:
 
         make_all(make, self._tree)
 
+    def create_unified(self, path: str) -> None:
+        self.create(path)
+
     def _enable_controllers(self, directory: str) -> None:
         """Give the groups below `directory` the controllers that it has itself."""
         available = set(self._tree.read(f"{directory}/cgroup.controllers").split())
@@ -95,19 +97,15 @@ class V2:
             attach_rules(directory, limits.devices)
         return degraded
 
-    def attach(self, path: str, pid: int, *, below: Mapping[str, str] | None = None, beside: int = 0) -> None:
+    def entrance(self, path: str, *, below: Mapping[str, str] | None = None, beside: int = 0) -> Entrance:
         directory = self._directory(path)
         for controller, name in (below or {}).items():
             if controller:
                 raise KernelError("attach", errno.EINVAL, path, f"unknown controller {controller}")
             directory += f"/{check_path(name)}" if name else ""
-        try:
-            self._tree.write(f"{directory}/cgroup.procs", str(pid))
-        except KernelError as error:
-            # cgroup-v2.rst, "No Internal Process Constraint": an init that runs containers itself has moved below.
-            if error.errno != errno.EBUSY or not beside or below is not None:
-                raise
-            self._tree.write(f"{self.paths_of(beside)['']}/cgroup.procs", str(pid))
+        if beside and below is None and self._tree.read(f"{directory}/cgroup.subtree_control").strip():
+            directory = self.paths_of(beside)[""]  # an init that runs containers itself has moved below
+        return Entrance(directory, [])
 
     def delegate(self, path: str, uid: int) -> None:
         """The directory and the files that the kernel names; nothing that grants, so its limits stay ours."""
@@ -119,13 +117,6 @@ class V2:
         for file in files:
             if self._tree.exists(f"{directory}/{file}"):  # not all are there in every group (memory.oom.group …)
                 self._tree.give(f"{directory}/{file}", uid)
-
-    def clone_fd(self, path: str) -> int:
-        directory = self._directory(path)
-        try:
-            return os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError as error:
-            raise KernelError.of("open", error, directory) from error
 
     def processes(self, path: str) -> list[int]:
         return sorted(processes_below(self._tree, self._directory(path)))

@@ -37,7 +37,7 @@ def run(plan: Plan, talk: Talk, descriptors: Descriptors, offsets: Sequence[str]
         p.close_all_but(_needed(talk, descriptors))  # before it enters a namespace, as `inside` says why
         if plan.new_time and offsets:  # opened now: among the mounts joined /proc may be anything (CVE-2025-52881)
             offsets_fd = os.open("/proc/self/timens_offsets", os.O_WRONLY | os.O_CLOEXEC)
-        plan.join.apply(Inside(talk))
+        plan.join.apply(Inside(talk, enters=False))
         if plan.new_time:
             p.unshare(p.CLONE_NEWTIME)
             for line in offsets:

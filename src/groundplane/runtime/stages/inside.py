@@ -19,12 +19,14 @@ from groundplane.kernel.calls import process as p
 from groundplane.kernel.errors import KernelError
 from groundplane.kernel.trampoline import report
 from groundplane.runtime.program import ProgramError, exec_error, look_path
-from groundplane.runtime.steps.base import Inside
+from groundplane.runtime.steps.base import Inside, NotAdmitted
 from groundplane.runtime.talk import Gone, Talk
 from groundplane.runtime.wording import words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from groundplane.runtime.plan import Plan
     from groundplane.runtime.stages.outside import Descriptors
 
@@ -32,14 +34,14 @@ if TYPE_CHECKING:
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def run(plan: Plan, talk: Talk, descriptors: Descriptors) -> None:
+def run(plan: Plan, talk: Talk, descriptors: Descriptors, ignored: Sequence[int]) -> None:
     """Walk the plan's steps, wait for `start`, execute; ends the process in every case."""
     try:
         gc.disable()
         if plan.privileged or not plan.clone_flags & p.CLONE_NEWUSER:
             p.set_dumpable(0)  # else once mapped: the files of /proc that say so would belong to root
         p.set_name("ground:inside")
-        _forget_signals()
+        _forget_signals(ignored)
         os.umask(0o022)  # of what the steps make in the container's tree, whatever the caller's is
         talk = _arrange_descriptors(talk, descriptors)
         _walk(plan, talk, descriptors)
@@ -52,10 +54,13 @@ def run(plan: Plan, talk: Talk, descriptors: Descriptors) -> None:
 
 
 def _walk(plan: Plan, talk: Talk, descriptors: Descriptors) -> None:
-    at = Inside(talk)
+    at = Inside(talk, enters=plan.enters)
     for step in plan.steps:
         try:
             step.apply(at)
+        except NotAdmitted as error:
+            talk.say("error", f"1 {error}")
+            os._exit(1)
         except (GroundError, OSError) as error:
             talk.say("error", f"1 error during container init: error {step.describe()}: {words(error)}")
             os._exit(1)
@@ -69,7 +74,6 @@ def _walk(plan: Plan, talk: Talk, descriptors: Descriptors) -> None:
         except ProgramError as error:
             talk.say("error", f"{error.exit_code} {error}")
             os._exit(1)
-    at.wait_attached()
     talk.say("ready")
     if descriptors.gate is not None:  # from here on it takes the place of `talk`
         talk.close()
@@ -110,15 +114,19 @@ def _end_when_told() -> None:
 _LIBRARY_SIGNALS = (32, 33)
 
 
-def _forget_signals() -> None:
-    """No signal blocked, and none ignored: both outlive execve(2), and Python ignores SIGPIPE from its start.
+def ignored_signals() -> list[int]:
+    """What the caller ignores, as Python knows without asking; it ignores SIGPIPE from its start."""
+    return [number for number in range(1, signal.NSIG) if signal.getsignal(number) == signal.SIG_IGN]
 
-    What had a handler has none since the clone (CLONE_CLEAR_SIGHAND). What is ignored Python knows without asking.
+
+def _forget_signals(ignored: Sequence[int]) -> None:
+    """No signal blocked, and none ignored: both outlive execve(2).
+
+    What had a handler has none since the clone (CLONE_CLEAR_SIGHAND).
     """
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    for number in signal.valid_signals():
-        if signal.getsignal(number) == signal.SIG_IGN:
-            signal.signal(number, signal.SIG_DFL)
+    for number in ignored:
+        signal.signal(number, signal.SIG_DFL)
     for number in _LIBRARY_SIGNALS:
         p.default_action(number)
 

@@ -8,6 +8,7 @@ import os
 from groundplane.base.errors import GroundError
 from groundplane.kernel.calls import process as p
 from groundplane.kernel.calls.files import write_text
+from groundplane.kernel.calls.network import loopback_up
 from groundplane.kernel.calls.rlimits import prlimit
 from groundplane.kernel.errors import KernelError
 from groundplane.kernel.trampoline import read_report
@@ -22,7 +23,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from groundplane.kernel.cgroups.contract import Groups
     from groundplane.oci.runtime import Config, Process
     from groundplane.oci.runtime_linux import IdMapping
     from groundplane.runtime.plan import Plan
@@ -98,10 +98,20 @@ class Descriptors:
         self.gate = gate
 
 
-def clone(plan: Plan, descriptors: Descriptors, offsets: Sequence[str] = (), cgroup_fd: int = -1) -> Child:
-    """Make the process and let it walk its plan. Raises KernelError."""
+def clone(plan: Plan, descriptors: Descriptors, offsets: Sequence[str] = (), cgroup: str = "") -> Child:
+    """Make the process, in a v2 group's directory, and let it walk its plan. Raises KernelError, LaunchError."""
+    cgroup_fd = _open_group(cgroup)
+    try:
+        return _clone(plan, descriptors, offsets, cgroup_fd)
+    finally:
+        if cgroup_fd >= 0:
+            os.close(cgroup_fd)
+
+
+def _clone(plan: Plan, descriptors: Descriptors, offsets: Sequence[str], cgroup_fd: int) -> Child:
     if plan.join is not None:
         from groundplane.runtime.stages import between  # late: few join a user namespace
+    ignored = inside.ignored_signals()  # asked here, where it is known by heart
     ours, theirs = pair()
     try:
         restore = _choose_for_children(plan.parent_namespaces, offsets)
@@ -117,7 +127,7 @@ def clone(plan: Plan, descriptors: Descriptors, offsets: Sequence[str] = (), cgr
     if pid == 0:
         if plan.join is not None:
             between.run(plan, theirs, descriptors, offsets)
-        inside.run(plan, theirs, descriptors)
+        inside.run(plan, theirs, descriptors, ignored)
     _restore(restore)
     theirs.close()
     if plan.join is not None:
@@ -178,6 +188,33 @@ def _restore(chosen: list[tuple[int, int]]) -> None:
         os.close(fd)
 
 
+def make_network(child: Child) -> None:
+    """Make the container's network namespace, with its loopback device up as runc has it, and hand it over.
+
+    The kernel needs half a millisecond for one, longer than for all the other namespaces. Made with the clone, inside
+    could only begin after it. We are in it ourselves for the moment, because unshare(2) is what makes one.
+    """
+    own = _open_own_network()
+    try:
+        p.unshare(p.CLONE_NEWNET)
+        try:
+            loopback_up()
+            made = _open_own_network()
+        finally:
+            p.setns(own, p.CLONE_NEWNET, "our own network namespace")
+    finally:
+        os.close(own)
+    child.talk.say_with_fd("network", made)
+    os.close(made)
+
+
+def _open_own_network() -> int:
+    try:
+        return os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise KernelError.of("open", error, "/proc/self/ns/net") from error
+
+
 def map_ids(child: Child, order: Order, uids: Sequence[IdMapping], gids: Sequence[IdMapping]) -> None:
     """Write the new user namespace's mappings (user_namespaces(7)) and say so."""
     from groundplane.kernel import idmaps  # late: few have a user namespace
@@ -192,25 +229,46 @@ def _lines(mappings: Sequence[IdMapping]) -> list[tuple[int, int, int]]:
     return [(one.container_id, one.host_id, one.size) for one in mappings]
 
 
-def attach(
-    child: Child, groups: Groups, cgroup: str, *, below: Mapping[str, str] | None = None, beside: int = 0
-) -> None:
-    """Put it into its cgroups, while it is busy with its mounts, and say so. `below`, `beside`: as `Groups.attach`."""
-    if cgroup:
-        try:
-            groups.attach(cgroup, child.pid, below=below, beside=beside)
-        except KernelError as error:
-            raise LaunchError(f"error adding pid {child.pid} to cgroups: {cgroup_words(error)}") from error
-    child.talk.say("attached")
+def _open_group(directory: str) -> int:
+    """A descriptor of the v2 group that a process is to be born in; -1 without one."""
+    if not directory:
+        return -1
+    try:
+        return os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        problem = cgroup_words(KernelError.of("open", error, directory))
+        raise LaunchError(f"error adding a process to cgroups: {problem}") from error
+
+
+def admit(child: Child, tasks: Sequence[str]) -> None:
+    """Let it into its v1 groups, if there are any: with our rights, but by its own hand, so that nobody waits."""
+    if not tasks:
+        return
+    fds = []
+    try:
+        for path in tasks:
+            try:
+                fds.append(os.open(path, os.O_WRONLY | os.O_CLOEXEC))
+            except OSError as error:
+                problem = cgroup_words(KernelError.of("open", error, path))
+                raise LaunchError(f"error adding pid {child.pid} to cgroups: {problem}") from error
+        child.talk.say_with_fd("enter", *fds, text="\n".join((str(child.pid), *tasks)))
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
+_POSSIBLE_CPUS = os.sysconf("SC_NPROCESSORS_CONF")  # a kernel decides on it once; asking it reads a file
 
 
 def reset_affinity(child: Child) -> None:
     """Every CPU that its group may use, whatever the caller was bound to (runc ≥ 1.2). sched_setaffinity(2).
 
-    A process keeps its own mask when it changes its group, and the mask of who called us is none of its business.
+    A process keeps its own mask when it changes its group, and the mask of who called us is none of its business. It
+    may still be on its way into the group: the kernel gives it what both the group and this leave.
     """
     try:
-        os.sched_setaffinity(child.pid, range(os.sysconf("SC_NPROCESSORS_CONF")))
+        os.sched_setaffinity(child.pid, range(_POSSIBLE_CPUS))
     except OSError:
         pass  # a courtesy, as to runc: it runs where it was
 

@@ -6,6 +6,8 @@ import os
 
 from groundplane.base.errors import GroundError
 from groundplane.kernel.calls.files import open_in_root
+from groundplane.kernel.errors import KernelError
+from groundplane.runtime.wording import cgroup_words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,16 +18,20 @@ class StepError(GroundError):
     """A step found something of the container not as it must be; the sentence is the user's."""
 
 
+class NotAdmitted(GroundError):
+    """The process cannot enter one of its cgroups; the sentence is the whole one, in runc's words."""
+
+
 class Inside:
     """The state of the inside stage that outlives a step."""
 
-    __slots__ = ("attached", "console", "mapped", "root", "talk")
+    __slots__ = ("console", "entered", "mapped", "root", "talk")
 
-    def __init__(self, talk: Talk) -> None:
+    def __init__(self, talk: Talk, *, enters: bool) -> None:
         self.talk = talk
         self.root = -1  # the container's root directory: the mount itself, before and after pivot_root
         self.console = -1  # the slave side of the container's terminal
-        self.attached = False  # the process is in its cgroups
+        self.entered = not enters  # the process is in its cgroups, or does not wait to be let in
         self.mapped = False  # its user namespace has its mappings
 
     def open(self, path: str, flags: int = os.O_PATH) -> int:
@@ -33,32 +39,53 @@ class Inside:
         return open_in_root(self.root, path, flags)
 
     def hear(self, word: str) -> None:
-        """Wait until outside has said `word`; it may have said `attached` before. Raises Gone."""
-        while True:
-            heard, _ = self.talk.hear()
-            self.note(heard)
-            if heard == word:
-                return
+        """Wait until outside has said `word`; it may let us into our cgroups before. Raises Gone, NotAdmitted."""
+        if self.entered:  # nothing with descriptors comes any more, and the filter may forbid recvmsg(2)
+            while self.talk.hear()[0] != word:
+                pass
+        else:
+            self.receive(word)
 
-    def note(self, heard: str) -> None:
-        """Remember what outside says of its own accord."""
-        if heard == "attached":
-            self.attached = True
+    def _note(self, heard: str, text: str, fds: list[int]) -> None:
+        """What outside says of its own accord."""
+        if heard == "enter":
+            _enter(text, fds)
+            self.entered = True
         elif heard == "mapped":
             self.mapped = True
 
     def ask(self, word: str, text: str) -> int:
         """Have outside do what we have no right to; its answer is a descriptor. Raises Gone where it failed."""
         self.talk.say(word, text)
-        while True:
-            heard, _, fd = self.talk.hear_with_fd()
-            if heard == word:
-                return fd
-            self.note(heard)
+        return self.receive(word)
 
-    def wait_attached(self) -> None:
-        if not self.attached:
-            self.hear("attached")
+    def receive(self, word: str) -> int:
+        """Wait until outside says `word`; the descriptor that comes with it, or -1. Raises Gone, NotAdmitted."""
+        while True:
+            heard, text, fds = self.talk.hear_with_fds()
+            self._note(heard, text, fds)
+            if heard == word:
+                return fds[0] if fds else -1
+
+    def enter_groups(self) -> None:
+        """Be in our cgroups from here on. Raises Gone, NotAdmitted."""
+        if not self.entered:
+            self.receive("enter")
+
+
+def _enter(text: str, fds: list[int]) -> None:
+    """Move ourselves into v1 groups (kernel/cgroups/contract.py, *Time*); `text` is our pid outside and the files."""
+    pid, *paths = text.split("\n")
+    try:
+        for path, fd in zip(paths, fds, strict=True):
+            try:
+                os.write(fd, b"0")
+            except OSError as error:
+                problem = cgroup_words(KernelError.of("write", error, path))
+                raise NotAdmitted(f"error adding pid {pid} to cgroups: {problem}") from error
+    finally:
+        for fd in fds:
+            os.close(fd)
 
 
 class Step:

@@ -23,7 +23,7 @@ class AskForHooks(Step):
         return "waiting for the hooks of the runtime's namespace"
 
     def apply(self, at: Inside) -> None:
-        at.wait_attached()
+        at.enter_groups()
         at.talk.say("hooks")
         at.hear("go")
 

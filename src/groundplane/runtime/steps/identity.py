@@ -10,7 +10,6 @@ from groundplane.kernel import caps
 from groundplane.kernel.calls import ids
 from groundplane.kernel.calls import process as p
 from groundplane.kernel.errors import KernelError
-from groundplane.runtime.steps import procfs
 from groundplane.runtime.steps.base import Inside, Step, StepError
 from groundplane.runtime.steps.rootfs import enter_directory
 
@@ -219,23 +218,3 @@ class InstallSeccomp(Step):
             at.talk.say("listener", str(descriptor))
             at.hear("go")
             os.close(descriptor)
-
-
-class SetSecurityLabel(Step):
-    """The label that the next execve(2) takes on: AppArmor's profile or SELinux's context. See `procfs.py`."""
-
-    __slots__ = ("file", "text")
-
-    def __init__(self, file: str, text: str) -> None:
-        self.file = file  # below /proc/self/attr
-        self.text = text
-
-    def describe(self) -> str:
-        return f"setting the security label {self.text}"
-
-    def apply(self, at: Inside) -> None:
-        proc = procfs.own_proc()
-        try:
-            procfs.write(proc, f"{os.getpid()}/attr/{self.file}", self.text)
-        finally:
-            os.close(proc)

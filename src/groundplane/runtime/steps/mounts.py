@@ -37,13 +37,11 @@ class MountFilesystem(Step):
 
     def apply(self, at: Inside) -> None:
         options = self.options
-        if self.fstype in ("proc", "sysfs"):
-            self._refuse_link(at)
-        existed = _mode_of(at, self.destination) if self.fstype == "tmpfs" else None
-        place = make_directories(at.root, self.destination)
+        place, existed = self._place(at)
         try:
             guard_proc(place, self.destination, is_proc=self.fstype == "proc")
-            mount_fd = m.fsmount(self.fstype, self.source, self._data(existed), self._attributes())
+            mode = stat.S_IMODE(os.fstat(place).st_mode) if existed and self.fstype == "tmpfs" else None
+            mount_fd = m.fsmount(self.fstype, self.source, self._data(mode), self._attributes())
             try:
                 if options.copy_up:
                     _copy_up(at, self.destination, mount_fd)
@@ -59,28 +57,30 @@ class MountFilesystem(Step):
             return self.options.set & ~m.MOUNT_ATTR_RDONLY  # `FinishRoot` sets it once the nodes are there
         return self.options.set
 
-    def _data(self, existed: int | None) -> list[str]:
+    def _data(self, mode: int | None) -> list[str]:
         data = [*self.options.superblock, *self.options.data]
-        if existed is not None and not any(o.startswith("mode=") for o in data):
-            data.append(f"mode={existed:04o}")  # the directory keeps its mode (/tmp stays 1777), as with runc
+        if mode is not None and not any(o.startswith("mode=") for o in data):
+            data.append(f"mode={mode:04o}")  # the directory keeps its mode (/tmp stays 1777), as with runc
         if self._attributes() & m.MOUNT_ATTR_RDONLY:
             data.append("ro")  # the instance too, as mount(2) does with MS_RDONLY
         if self.label and self.fstype not in _UNLABELLED:
             data.append(f"context={self.label}")  # mount(8), "context="
         return data
 
-    def _refuse_link(self, at: Inside) -> None:
-        """proc and sysfs behind a symbolic link of the image would leave the masks without effect (CVE-2019-19921)."""
+    def _place(self, at: Inside) -> tuple[int, bool]:
+        """Where it goes, and whether that was there.
+
+        proc and sysfs behind a symbolic link of the image would leave the masks without effect (CVE-2019-19921).
+        """
+        ordinary = self.fstype in ("proc", "sysfs")
         try:
-            fd = at.open(self.destination, os.O_PATH | os.O_NOFOLLOW)
+            return at.open(self.destination, os.O_PATH | os.O_DIRECTORY | (os.O_NOFOLLOW if ordinary else 0)), True
         except KernelError as error:
+            if ordinary and error.errno in (errno.ENOTDIR, errno.ELOOP):
+                raise StepError(f'filesystem "{self.fstype}" must be mounted on ordinary directory') from None
             if error.errno != errno.ENOENT:
                 raise
-            return
-        kind = os.fstat(fd).st_mode
-        os.close(fd)
-        if not stat.S_ISDIR(kind):
-            raise StepError(f'filesystem "{self.fstype}" must be mounted on ordinary directory')
+        return make_directories(at.root, self.destination), False
 
 
 # Their files carry the kernel's own labels.
@@ -131,7 +131,7 @@ class BindMount(Step):
         finally:
             os.close(source)
         if self.tree >= 0:
-            at.talk.say_with_fd("tree", tree, str(self.tree))
+            at.talk.say_with_fd("tree", tree, text=str(self.tree))
             at.hear("go")
         return tree
 
@@ -217,7 +217,7 @@ class MountCgroups(Step):
         return f'mounting "cgroup" to rootfs at "{self.destination}"'
 
     def apply(self, at: Inside) -> None:
-        at.wait_attached()  # a cgroup namespace's root is where its maker is at that moment (cgroup_namespaces(7))
+        at.enter_groups()  # a cgroup namespace's root is where its maker is at that moment (cgroup_namespaces(7))
         if self.namespace:
             unshare(CLONE_NEWCGROUP)
         elif not self.views:
@@ -283,7 +283,7 @@ class NewCgroupNamespace(Step):
         return "entering a new cgroup namespace"
 
     def apply(self, at: Inside) -> None:
-        at.wait_attached()
+        at.enter_groups()
         unshare(CLONE_NEWCGROUP)
 
 
@@ -298,18 +298,6 @@ def set_attributes(mount_fd: int, options: Options, what: str) -> None:
 def _propagate(mount_fd: int, options: Options, what: str) -> None:
     for kind, recursive in options.propagation:
         m.mount_setattr(mount_fd, propagation=kind, recursive=recursive, what=what)
-
-
-def _mode_of(at: Inside, path: str) -> int | None:
-    try:
-        fd = at.open(path)
-    except KernelError as error:
-        if error.errno != errno.ENOENT:
-            raise
-        return None
-    mode = stat.S_IMODE(os.fstat(fd).st_mode)
-    os.close(fd)
-    return mode
 
 
 def _copy_up(at: Inside, path: str, mount_fd: int) -> None:

@@ -174,8 +174,34 @@ class NewSession(Step):
                     raise
 
 
+class EnterGroups(Step):
+    """Be in the cgroups from here on: before anything takes the rights or the system calls that this needs."""
+
+    __slots__ = ()
+
+    def describe(self) -> str:
+        return "entering the cgroups"
+
+    def apply(self, at: Inside) -> None:
+        at.enter_groups()
+
+
+class EnterNetwork(Step):
+    """Enter the network namespace that outside has made meanwhile (`stages/outside.py`, make_network)."""
+
+    __slots__ = ()
+
+    def describe(self) -> str:
+        return "entering the new network namespace"
+
+    def apply(self, at: Inside) -> None:
+        fd = at.receive("network")
+        p.setns(fd, p.CLONE_NEWNET, "the new network namespace")
+        os.close(fd)
+
+
 class RaiseLoopback(Step):
-    """Set `lo` up in a network namespace of the container's own, as runc does; others' are their makers' to set up."""
+    """Set `lo` up in a network namespace that inside has made for itself, with its user namespace."""
 
     __slots__ = ()
 
