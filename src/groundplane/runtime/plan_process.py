@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from groundplane.kernel import caps
-from groundplane.runtime.steps import identity
+from groundplane.runtime.steps import identity, labels, namespaces
 from groundplane.runtime.validate import BadConfig
 
 TYPE_CHECKING = False
@@ -46,9 +46,9 @@ def steps(
     if process.scheduler or process.io_priority:
         found.append(_scheduling(process))
     if process.apparmor_profile:
-        found.append(identity.SetSecurityLabel("apparmor/exec", f"exec {process.apparmor_profile}"))
+        found.append(labels.SetLabel("apparmor/exec", f"exec {process.apparmor_profile}"))
     if process.selinux_label:
-        found.append(identity.SetSecurityLabel("exec", process.selinux_label))
+        found.append(labels.SetLabel("exec", process.selinux_label))
     if process.no_new_privileges:
         found.append(identity.SetNoNewPrivileges())
     if process.rlimits or process.oom_score_adj is not None:
@@ -72,6 +72,14 @@ def steps(
     if seccomp:
         found.insert(-1 if early else len(found), identity.InstallSeccomp(*seccomp))
     return found
+
+
+def session(keyring: str, label: str) -> list[Step]:
+    """A session with a keyring of its own, which carries the process's SELinux label, or the process could not use it."""
+    new = namespaces.NewSession(keyring)
+    if not (keyring and label):
+        return [new]
+    return [labels.SetLabel("keycreate", label), new, labels.SetLabel("keycreate", labels.NONE)]
 
 
 def _capabilities(process: Process, host: Host, warnings: list[str], *, mapped: bool) -> identity.CapabilitySets:
