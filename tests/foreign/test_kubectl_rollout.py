@@ -50,6 +50,9 @@ async def rolled_out(kubectl: Kubectl, name: str = "web") -> None:
 
 
 async def images(kubectl: Kubectl) -> list[str]:
+    """Of the pods, once those that a rollout has ended are gone: it does not wait for them."""
+    while (await kubectl("get", "pods", "-o", "jsonpath={.items[*].metadata.deletionTimestamp}")).strip():
+        pass
     return (await kubectl("get", "pods", "-o", "jsonpath={.items[*].spec.containers[0].image}")).split()
 
 

@@ -94,6 +94,8 @@ def test_apply_get_scale_set_and_delete(run, state_root: Path) -> None:
             done = await kube("set", "image", "deployment/web", "web=web:2")
             assert done.out == "deployment.apps/web image updated\n"
             await kube("rollout", "status", "deployment/web")
+            while (await kube("get", "pods", "-o", "jsonpath={.items[*].metadata.deletionTimestamp}")).out.strip():
+                pass  # a rollout does not wait for the pods that it has ended
             images = await kube("get", "pods", "-l", "app=web", "-o", "jsonpath={.items[*].spec.containers[0].image}")
             assert images.out.split() == ["web:2"] * 3
             deleted = await kube("delete", "-f", "-", stdin=stdin)
