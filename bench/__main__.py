@@ -104,10 +104,10 @@ CAVEATS = """
   that were measured on a machine of the same kind, not in this run.
 - podman runs with runc, because its crun refuses hosts that have cgroup v1 and v2 at once, and with no events log.
 - dockerd is not measured: it wants iptables and a containerd of its own, and a benchmark should not change its host.
-- On cgroup v1, the first write to `cgroup.procs` waits for a grace period of 5–15 ms on a fresh machine. A v1 hierarchy
-  that was ever mounted with `favordynmods` turns that off for the whole kernel until it boots again (0.07 ms then).
-  This table may have been measured on such a machine: it favours ours and the peers alike by that. Groundplane does
-  not change the setting.
+- Whoever moves another process into a cgroup, as runc and crun do, waits for a grace period of 5–15 ms, unless a
+  hierarchy was mounted with `favordynmods` since the kernel booted. Groundplane does not wait (docs/design/cgroups.md).
+  A yardstick above says what such a move costs on this machine: where it is below a millisecond, the peers are faster
+  here than on a machine that was just booted.
 - The package's bytecode is compiled before the run, as in an installed package. Without it (a checkout where
   PYTHONDONTWRITEBYTECODE is set) the daemon starts 300–400 ms later; `make` compiles it.
 - What `ground up` spends is imports, nearly all: about 0.4 s of 0.5 s; engine, control plane with new certificates and

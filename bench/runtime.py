@@ -4,7 +4,7 @@ python -m bench.runtime            (as root; peers that are not installed or ref
 
 Each round runs everybody once, so that a noisy machine is noisy for all. The bundle is busybox's `true` with the usual
 namespaces and mounts and a cgroup. `launch` is what the resident half does: create and start from a small living
-process, with the wait for v1's cgroup attach included; `floor` is that process's clone3 with six namespaces and execve.
+process, cgroups included; `floor` is that process's clone3 with six namespaces and execve.
 `python` is the start of the interpreter that a cold `ground-runtime` runs on.
 """
 

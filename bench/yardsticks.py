@@ -15,6 +15,9 @@ from pathlib import Path
 
 from bench.rows import Figure, Row, timed
 
+from groundplane.kernel.calls.files import write_text
+from groundplane.kernel.cgroups import registry
+
 _BODY = b"x" * 1024
 _SERVER = """
 import asyncio, ssl, sys
@@ -66,6 +69,27 @@ def fsync(directory: str, times: int) -> Figure:
     return Figure(samples)
 
 
+def cgroup_move(times: int) -> Figure:
+    """Milliseconds of moving a child into a group: what other runtimes do for each container."""
+    groups = registry.detect()
+    name = f"groundplane-bench-{os.getpid()}"
+    groups.create(name)
+    there = groups.entrance(name)
+    directory = os.path.dirname(there.tasks[0]) if there.tasks else there.directory
+    try:
+        with subprocess.Popen(["sleep", "1000"]) as child:
+            samples = []
+            for _ in range(times):
+                time.sleep(0.03)  # the next move within a grace period is free
+                samples.append(timed(lambda: write_text(f"{directory}/cgroup.procs", str(child.pid))))
+                time.sleep(0.03)
+                write_text(f"{os.path.dirname(directory)}/cgroup.procs", str(child.pid))
+            child.kill()
+        return Figure(samples)
+    finally:
+        groups.remove(name)
+
+
 def sqlite_commits(directory: str, seconds: float) -> Figure:
     """Commits a second of one row each, WAL and synchronous=FULL as our store, one writer, no group commit."""
     connection = sqlite3.connect(f"{directory}/yardstick.db", isolation_level=None)
@@ -105,6 +129,7 @@ def machine_rows(directory: str, rounds: int) -> list[Row]:
     return [
         Row("yardstick: fork and exec of `true`", run(true), "true"),
         Row("yardstick: a bare interpreter", run(sys.executable, "-I", "-S", "-c", ""), "python3 -I -S -c ''"),
+        Row("yardstick: a process moved to another cgroup", cgroup_move(rounds), "write PID to cgroup.procs"),
         Row("yardstick: fdatasync of 4 KB", fsync(directory, rounds * 10), "write(4096); fdatasync()"),
         Row("yardstick: SQLite's own commits, one writer", commits, "INSERT, WAL, synchronous=FULL"),
     ]
