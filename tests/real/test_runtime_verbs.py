@@ -130,8 +130,10 @@ def test_ps(box: Box, make: Callable[..., CommandLine]) -> None:
         assert pids == [json.loads(command("state", "c").stdout)["pid"]]
         table = command("ps", "c").stdout.splitlines()
         assert [line.split()[1] for line in table[1:]] == [str(pids[0])]
-        chosen = command("ps", "c", "-o", "pid,args").stdout.splitlines()
-        assert chosen[1].split() == [str(pids[0]), "sleep", "1000"]
+        # `run` has returned, and the program has perhaps not begun.
+        while (chosen := command("ps", "c", "-o", "pid,args").stdout.splitlines())[1].split()[1:] != ["sleep", "1000"]:
+            pass
+        assert chosen[1].split()[0] == str(pids[0])
         wrong = command("ps", "c", "-o", "args")
         shapes.append((table[0], chosen[0], wrong.returncode, sentence(wrong)))
         command("kill", "c", "KILL")
