@@ -216,6 +216,33 @@ def test_limits_are_the_cgroups(cluster: Platform) -> None:
     removed(cluster, "limits")
 
 
+def test_what_cannot_be_started_says_why(cluster: Platform) -> None:
+    env = [{"name": "UP", "value": "../up"}, {"name": "ABS", "value": "/abs"}]
+
+    def part(name: str, expression: str) -> Object:
+        mounts = [{"name": "d", "mountPath": "/d", "subPathExpr": expression}]
+        return box("true", name, env=env, volumeMounts=mounts)
+
+    wrong = {"name": "image", "image": "bad image"}
+    parts = (part("none", "$(NOPE)/a"), part("up", "$(UP)"), part("abs", "$(ABS)"))
+    cluster.api.run_pod("wrong", pod(wrong, *parts, volumes=[{"name": "d", "emptyDir": {}}]))
+    untagged = 'Failed to apply default image tag "bad image": couldn\'t parse image name "bad image"'
+    expected = {
+        "image": ("InvalidImageName", f"{untagged}: invalid reference format"),
+        "none": ("CreateContainerConfigError", "missing value for NOPE"),
+        "up": ("CreateContainerConfigError", "unable to provision SubPath `../up`: must not contain '..'"),
+        "abs": ("CreateContainerConfigError", "error SubPath `/abs` must not be an absolute path"),
+    }
+
+    def told(seen: Object) -> bool:
+        states = seen.get("status", {}).get("containerStatuses") or ()
+        waits = {s["name"]: s["state"].get("waiting", {}) for s in states}
+        return {name: (w.get("reason"), w.get("message")) for name, w in waits.items()} == expected
+
+    cluster.api.await_pod("wrong", told, "each says why")
+    removed(cluster, "wrong")
+
+
 def test_a_pod_is_stopped_by_its_deadline(cluster: Platform) -> None:
     spec = pod(box("sleep 1000"), restartPolicy="Always", activeDeadlineSeconds=1, terminationGracePeriodSeconds=1)
     cluster.api.run_pod("late", spec)

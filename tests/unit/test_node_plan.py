@@ -53,6 +53,12 @@ STARTS: list[tuple[str, dict[str, Any], Observed, list[tuple[str, int]]]] = [
         observed(failures={"web": Failure("ErrImagePull", "m", retry_at=101.0)}),
         [],
     ),
+    (
+        "but not with another image",
+        pod(),
+        observed(failures={"web": Failure("ErrImagePull", "m", retry_at=101.0, image="web:0")}),
+        [("web", 0)],
+    ),
     ("and tried again", pod(), observed(failures={"web": Failure("ErrImagePull", "m", retry_at=99.0)}), [("web", 0)]),
 ]
 

@@ -123,6 +123,17 @@ def test_what_a_container_was_given() -> None:
     assert not {"allocatedResources", "volumeMounts"} & plain.keys()
 
 
+def test_a_container_keeps_what_it_was_started_with() -> None:
+    small, large = ({"limits": {"cpu": n}, "requests": {"cpu": n}} for n in ("1", "2"))
+    before = status_of(pod(container(resources=small)), observed(running()))
+    resized = {**pod(container(resources=large)), "status": before}
+    status = status_of(resized, observed(running()))
+    assert status["containerStatuses"][0]["resources"] == small
+    assert status["allocatedResources"] == {"cpu": "1"}
+    again = status_of({**resized, "status": status}, observed(running(attempt=1)))
+    assert again["containerStatuses"][0]["resources"] == large
+
+
 def test_what_a_pod_was_given() -> None:
     small = {"requests": {"cpu": "50m", "memory": "64Mi", "ephemeral-storage": "1Gi"}, "limits": {"memory": "1Gi"}}
     a_pod = pod(container("a", resources=small), container("b", resources=small))

@@ -42,6 +42,14 @@ def expand(text: str, values: Mapping[str, str]) -> str:
     return _REFERENCE.sub(one, text)
 
 
+def expand_strictly(text: str, values: Mapping[str, str]) -> str:
+    """As `expand`, for a subPathExpr: every name must have a value. Raises EnvError."""
+    names = {match.group(1) for match in _REFERENCE.finditer(text)} - {None}
+    if missing := sorted(name for name in names if not values.get(name)):
+        raise EnvError(f"missing value for {', '.join(missing)}")  # container/helpers.go, ExpandContainerVolumeMounts
+    return expand(text, values)
+
+
 async def environment(
     pod: Pod,
     container: ContainerSpec,

@@ -184,7 +184,8 @@ def _consider(
 ) -> None:
     """Start the container now, or say how long it has to wait."""
     failure = observed.failures.get(container["name"])
-    if failure is not None and failure.retry_at > monotonic:
+    same = failure is not None and failure.image in ("", container.get("image", ""))
+    if failure is not None and same and failure.retry_at > monotonic:
         waits.append(failure.retry_at - monotonic)
         return
     view = observed.latest(container["name"])

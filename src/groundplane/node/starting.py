@@ -20,6 +20,7 @@ from groundplane.node.plan import Start
 from groundplane.node.spec import ConfigError, engine_spec
 from groundplane.node.views import Failure, Pod, full_name
 from groundplane.node.volumes.payload import VolumeError
+from groundplane.oci.image_names import BadReference, parse_reference
 
 _FIRST_PULL_BACKOFF = 10.0
 _LAST_PULL_BACKOFF = 300.0
@@ -66,10 +67,26 @@ def _image(context: Context, pod: Pod, start: Start, before: Failure | None) -> 
     try:
         image = context.engine.images.resolve(wanted)
     except NoSuchImage as error:
+        _check_name(context, pod, wanted, name)
         raise StartFailure(_missing_image(context, pod, start, before)) from error
     message = f'Container image "{wanted}" already present on machine and can be accessed by the pod'
     context.tell(pod, "Normal", "Pulled", message, name)
     return image
+
+
+def _check_name(context: Context, pod: Pod, image: str, name: str) -> None:
+    """image_manager.go, EnsureImageExists: what is no image's name is told apart. Raises StartFailure."""
+    try:
+        parse_reference(image)
+    except BadReference as error:
+        message = f'Failed to apply default image tag "{image}": couldn\'t parse image name "{image}": {error}'
+        context.tell(pod, "Warning", "InspectFailed", message, name)
+        context.tell(pod, "Warning", "Failed", "Error: InvalidImageName", name)
+        raise StartFailure(_later(context, "InvalidImageName", message, image)) from error
+
+
+def _later(context: Context, reason: str, message: str, image: str) -> Failure:
+    return Failure(reason, message, context.clock.monotonic() + _FIRST_PULL_BACKOFF, _FIRST_PULL_BACKOFF, image)
 
 
 def _missing_image(context: Context, pod: Pod, start: Start, before: Failure | None) -> Failure:
@@ -77,23 +94,25 @@ def _missing_image(context: Context, pod: Pod, start: Start, before: Failure | N
     if start.container.get("imagePullPolicy") == "Never":
         message = f'Container image "{wanted}" is not present with pull policy of Never'
         context.tell(pod, "Warning", "ErrImageNeverPull", message, name)
-        return _soon(context, "ErrImageNeverPull", message, _FIRST_PULL_BACKOFF)
+        context.tell(pod, "Warning", "Failed", "Error: ErrImageNeverPull", name)
+        return _later(context, "ErrImageNeverPull", message, wanted)
     reason = (
         f'failed to pull image "{wanted}": no registry is configured; make it here: ground image from-host --name …'
     )
     now = context.clock.monotonic()
-    if before is None or before.reason not in ("ErrImagePull", "ImagePullBackOff"):
+    if before is None or before.reason not in ("ErrImagePull", "ImagePullBackOff") or before.image != wanted:
         context.tell(pod, "Warning", "Failed", f'Failed to pull image "{wanted}": {reason}', name)
         context.tell(pod, "Warning", "Failed", "Error: ErrImagePull", name)
-        return Failure("ErrImagePull", reason, now + 1.0, 0.0)
+        return Failure("ErrImagePull", reason, now + 1.0, 0.0, wanted)
     delay = min(max(before.delay * 2, _FIRST_PULL_BACKOFF), _LAST_PULL_BACKOFF)
     context.tell(pod, "Normal", "BackOff", f'Back-off pulling image "{wanted}"', name)
     context.tell(pod, "Warning", "Failed", "Error: ImagePullBackOff", name)
-    return Failure("ImagePullBackOff", f'Back-off pulling image "{wanted}": ErrImagePull: {reason}', now + delay, delay)
+    message = f'Back-off pulling image "{wanted}": ErrImagePull: {reason}'
+    return Failure("ImagePullBackOff", message, now + delay, delay, wanted)
 
 
-def _soon(context: Context, reason: str, message: str, delay: float = _CONFIG_RETRY) -> Failure:
-    return Failure(reason, message, context.clock.monotonic() + delay, delay)
+def _soon(context: Context, reason: str, message: str) -> Failure:
+    return Failure(reason, message, context.clock.monotonic() + _CONFIG_RETRY, _CONFIG_RETRY)
 
 
 async def _specification(

@@ -57,7 +57,7 @@ def pod_status(pod: Pod, observed: Observed, host_ip: str, now: float) -> Status
         status["initContainerStatuses"] = init
     status["containerStatuses"] = apps
     status["qosClass"] = old.get("qosClass") or qos_class(pod)
-    return status | given.pod_level(pod)
+    return status | given.pod_level(pod, [*init, *apps])
 
 
 def _phase(pod: Pod, observed: Observed) -> str:
@@ -113,9 +113,17 @@ def _container_status(pod: Pod, container: ContainerSpec, observed: Observed, no
     status["imageID"] = view.image_id if view else ""
     if view is not None:
         status["containerID"] = _SCHEME + view.id
-        status |= given.container_resources(container)
+        known = _known(pod, name)
+        status |= given.container_resources(container, status["containerID"], known)
     status["started"] = started
     return status | given.volume_mounts(container)
+
+
+def _known(pod: Pod, name: str) -> Status:
+    """The container's last known status."""
+    status = pod.get("status") or {}
+    both = (*(status.get("containerStatuses") or ()), *(status.get("initContainerStatuses") or ()))
+    return next((dict(one) for one in both if one.get("name") == name), {})
 
 
 def _waiting(pod: Pod, observed: Observed, failure: Any, *, init: bool) -> Status:

@@ -79,6 +79,7 @@ class Failure:
     message: str
     retry_at: float
     delay: float = 0.0
+    image: str = ""  # the image that could not be had: another one is tried at once
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from groundplane.engine.contract import Mount
 from groundplane.kernel.calls import files, mount
 from groundplane.kernel.errors import KernelError
 from groundplane.kinds import quantities
-from groundplane.node.env import Sources, expand
+from groundplane.node.env import Sources, expand_strictly
 from groundplane.node.views import ContainerSpec, Pod
 from groundplane.node.volumes import atomic
 from groundplane.node.volumes.payload import Payload, Tokens, VolumeError, payload
@@ -105,13 +105,15 @@ class Volumes:
         os.chmod(path, 0o777 if group is None else 0o2777)  # emptydir.go: any user of the pod may write
 
     def mounts(self, pod: Pod, container: ContainerSpec, env: Mapping[str, str]) -> list[Mount]:
-        """The container's mounts, sub-paths bound. Raises VolumeError."""
+        """The container's mounts, sub-paths bound. Raises VolumeError, EnvError."""
         volumes = {v["name"]: v for v in pod["spec"].get("volumes") or ()}
         result = []
         for index, wanted in enumerate(container.get("volumeMounts") or ()):
             volume = volumes[wanted["name"]]
             source = self._path(pod, volume)
-            sub_path = expand(wanted["subPathExpr"], env) if wanted.get("subPathExpr") else wanted.get("subPath", "")
+            sub_path = wanted.get("subPath", "")
+            if wanted.get("subPathExpr"):
+                sub_path = expand_strictly(wanted["subPathExpr"], env)
             if sub_path:
                 source = self._sub_path(pod, container, wanted["name"], index, source, sub_path)
             propagation = {"Bidirectional": "rshared", "HostToContainer": "rslave"}
@@ -127,8 +129,10 @@ class Volumes:
 
     def _sub_path(self, pod: Pod, container: ContainerSpec, volume: str, index: int, source: str, sub_path: str) -> str:
         """Bind the sub-path, resolved inside the volume by the kernel (CVE-2017-1002101, CVE-2021-25741)."""
-        if os.path.isabs(sub_path) or ".." in sub_path.split("/"):
-            raise VolumeError(f'subPath "{sub_path}": must be a relative path without ".."')
+        if os.path.isabs(sub_path):  # kubelet_pods.go, makeMounts
+            raise VolumeError(f"error SubPath `{sub_path}` must not be an absolute path")
+        if ".." in sub_path.split("/"):
+            raise VolumeError(f"unable to provision SubPath `{sub_path}`: must not contain '..'")
         parts = ("volume-subpaths", volume, container["name"], str(index))
         target = os.path.join(self.directory(pod["metadata"]["uid"]), *parts)
         if os.path.ismount(target):
