@@ -263,7 +263,8 @@ def test_the_interpreter_is_protected_from_an_ordinary_users_container(rootless:
             "rootless container requires user namespaces",
         ),
         (lambda b: b.mount("/x", "tmpfs", "tmpfs", "gid=5"), "cannot specify gid= mount options for unmapped gid"),
-        (lambda b: b.linux.update(cgroupsPath="/mine"), "unable to apply cgroup configuration: mkdir"),
+        # Which file refuses first depends on the host's groups.
+        (lambda b: b.linux.update(cgroupsPath="/mine"), "unable to apply cgroup configuration: "),
         (
             lambda b: b.linux["resources"].update(pids={"limit": 3}),
             "cannot set pids limit: container could not join or create",
