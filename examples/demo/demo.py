@@ -64,7 +64,7 @@ def service_address() -> str:
     return found
 
 
-def ask(address: str, timeout: float = 2.0) -> str:
+def ask(address: str, timeout: float = 30.0) -> str:
     with urllib.request.urlopen(f"http://{address}/", timeout=timeout) as answer:
         return str(answer.read().decode().strip())
 
@@ -86,6 +86,12 @@ class Client(threading.Thread):
             except OSError as error:
                 self.failures.append(str(error))
             time.sleep(0.005)
+
+    def sees(self, version: str) -> None:
+        """Return once this version has answered, or half a minute has passed."""
+        deadline = time.monotonic() + 30
+        while not self.versions[version] and time.monotonic() < deadline:
+            time.sleep(0.05)
 
     def end(self) -> str:
         self._over.set()
@@ -123,7 +129,7 @@ def update() -> str:
     client.start()
     ground("kube", "set", "image", "deployment/web", "web=demo:v2", "-n", "demo", quiet=False)
     ground("kube", "rollout", "status", "deployment/web", "-n", "demo", "--timeout=60s", quiet=False)
-    time.sleep(0.5)
+    client.sees("v2")
     shown = client.end()
     if set(client.versions) != {"v1", "v2"}:
         raise DemoFailed(f"versions seen during the update: {sorted(client.versions)}, v1 and v2 expected")
@@ -132,17 +138,18 @@ def update() -> str:
 
 def heal() -> str:
     pods = json.loads(ground("kube", "get", "pods", "-n", "demo", "-o", "json"))["items"]
-    victim = pods[0]["metadata"]["name"]
-    id = pods[0]["status"]["containerStatuses"][0]["containerID"].partition("://")[2]
+    stays = next(pod for pod in pods if "deletionTimestamp" not in pod["metadata"])  # the update may still end old ones
+    victim = stays["metadata"]["name"]
+    id = stays["status"]["containerStatuses"][0]["containerID"].partition("://")[2]
     ground("kill", id, quiet=False)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         status = json.loads(ground("kube", "get", "pod", victim, "-n", "demo", "-o", "json"))["status"]
         one = status["containerStatuses"][0]
         if one["restartCount"] >= 1 and one["ready"]:
             return f"{victim}: container killed, restarted, ready again"
         time.sleep(0.05)
-    raise DemoFailed(f"{victim} did not heal within 30 s")
+    raise DemoFailed(f"{victim} did not heal within 60 s")
 
 
 def survive() -> str:
@@ -151,7 +158,7 @@ def survive() -> str:
     pid = json.loads(ground("status", "--format", "json"))["pid"]
     os.kill(pid, signal.SIGKILL)
     print(f"    $ kill -9 {pid}    (groundd)", flush=True)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while True:
         try:
             ground("kube", "scale", "deployment/web", "--replicas=4", "-n", "demo")

@@ -24,14 +24,14 @@ def test_the_demo_shows_everything_and_leaves_nothing(state_root: Path) -> None:
         try:
             done = host.run(
                 lambda: subprocess.run(
-                    [sys.executable, str(DEMO)], env=environ, capture_output=True, text=True, timeout=120, check=False
+                    [sys.executable, str(DEMO)], env=environ, capture_output=True, text=True, timeout=900, check=False
                 )
             )
             assert done.returncode == 0, done.stdout + done.stderr
         finally:
             if root.exists():  # only after a failure
                 ground = [sys.executable, "-m", "groundplane.cli.main", "down", "--purge"]
-                host.run(lambda: subprocess.run(ground, env=environ, capture_output=True, timeout=60, check=False))
+                host.run(lambda: subprocess.run(ground, env=environ, capture_output=True, timeout=180, check=False))
     assert done.stdout.count("\n● ") >= STEPS, done.stdout
     assert ", 0 failed" in done.stdout
     assert "Nothing is left but the counter" in done.stdout
