@@ -249,3 +249,15 @@ def test_a_deletion_at_once_wins_every_race() -> None:
                 assert (await b.refused("GET", f"{PODS}/p"))["code"] == 404
 
     run(work())
+
+
+def test_what_is_not_offered_is_refused_in_a_sentence() -> None:
+    async def work() -> None:
+        async with bench() as b:
+            for path in (f"{PODS}/p/proxy/x", "/api/v1/namespaces/default/services/s/proxy", "/api/v1/nodes/n/proxy"):
+                for method in ("GET", "POST", "DELETE"):
+                    answer = await b.call(method, path)
+                    assert answer.status == 500
+                    assert answer.body["message"].endswith("/proxy is not offered by this server yet")
+
+    run(work())

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from groundplane.apiserver.streams import exec as execs
 from groundplane.apiserver.streams import log
-from groundplane.apiserver.subresources import binding, eviction, scale, token
+from groundplane.apiserver.subresources import binding, eviction, proxy, scale, token
 from groundplane.apiserver.verbs.get import get
 from groundplane.apiserver.verbs.patch import patch
 from groundplane.apiserver.verbs.update import update
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from groundplane.apiserver.chain import Verb
 
 _VIEW: dict[str, Verb] = {"get": get, "update": update, "patch": patch}
+_PROXY: dict[str, Verb] = dict.fromkeys(("get", "create", "update", "patch", "delete"), proxy.refuse)
 _SCALE: dict[str, Verb] = {"get": scale.get, "update": scale.update, "patch": scale.patch}
 
 SUBRESOURCES: dict[tuple[str, str, str], dict[str, Verb]] = {
@@ -31,4 +32,7 @@ SUBRESOURCES: dict[tuple[str, str, str], dict[str, Verb]] = {
     ("", "pods", "exec"): {"get": execs.exec_, "create": execs.exec_},
     ("", "pods", "attach"): {"get": execs.attach, "create": execs.attach},
     ("", "pods", "portforward"): {"get": execs.portforward, "create": execs.portforward},
+    ("", "pods", "proxy"): _PROXY,
+    ("", "services", "proxy"): _PROXY,
+    ("", "nodes", "proxy"): _PROXY,
 }
