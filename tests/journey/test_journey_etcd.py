@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
 from base64 import b64decode, b64encode
@@ -34,8 +35,8 @@ def containers(made: Platform) -> dict[str, tuple[str, int]]:
 def recovered(made: Platform, replicas: int) -> bool:
     try:
         return len(ready_pods(made)) == replicas
-    except (OSError, AssertionError):
-        return False  # the API is not there yet
+    except (OSError, http.client.HTTPException, AssertionError):
+        return False  # the API is not there, or not ready, yet
 
 
 @pytest.mark.needs("root", "cgroups", "net", "overlay", "etcd")

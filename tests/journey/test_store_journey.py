@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
@@ -125,5 +126,5 @@ def pods_in(backup: str) -> set[str]:
 def _alive(made: Platform) -> bool:
     try:
         return len(pods(made)) == 3
-    except OSError:
-        return False
+    except (OSError, http.client.HTTPException, AssertionError):
+        return False  # the API is not there, or not ready, yet
