@@ -16,6 +16,7 @@ from groundplane.kernel.calls import process as p
 from groundplane.kernel.calls.files import read_text
 from groundplane.kernel.errors import KernelError
 from groundplane.runtime.steps.base import Inside
+from groundplane.runtime.talk import Gone
 from groundplane.runtime.wording import words
 
 TYPE_CHECKING = False
@@ -42,11 +43,15 @@ def run(plan: Plan, talk: Talk, descriptors: Descriptors, offsets: Sequence[str]
             p.unshare(p.CLONE_NEWTIME)
             for line in offsets:
                 os.pwrite(offsets_fd, line.encode(), 0)
+        wait, done = os.pipe2(os.O_CLOEXEC)
         pid, pidfd = p.clone3(plan.clone_flags | p.CLONE_PARENT)
     except (GroundError, OSError) as error:
         talk.say("error", f"1 error during container init: error {plan.join.describe()}: {words(error)}")
         os._exit(1)
     if pid == 0:
+        os.close(done)
+        os.read(wait, 1)  # until we have ended there: what it says on the same socket comes after `born`
+        os.close(wait)
         return
     talk.say_with_fd("born", pidfd)
     os._exit(0)
@@ -65,8 +70,10 @@ def await_birth(between: int, talk: Talk) -> tuple[int, int]:
         word, text, pidfd = talk.hear_with_fd()
     finally:
         os.waitpid(between, 0)
-    if word != "born":
+    if word == "error":
         raise NotBorn(text)
+    if word != "born":
+        raise Gone  # the one between was killed
     return _pid_of(pidfd), pidfd
 
 
