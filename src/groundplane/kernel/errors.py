@@ -16,13 +16,17 @@ class KernelError(GroundError):
     """
 
     def __init__(self, call: str, errno: int, object: str = "", hint: str = "") -> None:
-        name = _errno.errorcode.get(errno, str(errno))
-        text = f"{call} {object}".rstrip() + f": {os.strerror(errno)} ({name})"
-        super().__init__(f"{text}: {hint}" if hint else text)
+        super().__init__(call, errno, object, hint)
         self.call = call
         self.errno = errno
         self.object = object
         self.hint = hint
+
+    def __str__(self) -> str:
+        """Put together only where somebody reads it: most refusals are answers to a question."""
+        name = _errno.errorcode.get(self.errno, str(self.errno))
+        text = f"{self.call} {self.object}".rstrip() + f": {os.strerror(self.errno)} ({name})"
+        return f"{text}: {self.hint}" if self.hint else text
 
     @classmethod
     def of(cls, call: str, error: OSError, object: str = "") -> KernelError:

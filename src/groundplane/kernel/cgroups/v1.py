@@ -65,7 +65,8 @@ class V1:
 
     def _create_in(self, hierarchy: Hierarchy, path: str, made: list[str]) -> None:
         cpuset = "cpuset" in hierarchy.controllers
-        if not cpuset and self._make_leaf(f"{hierarchy.root}/{path}", made):
+        leaf = f"{hierarchy.root}/{path}"
+        if self._make_leaf(leaf, made) and (not cpuset or self._inherit_cpuset(leaf.rpartition("/")[0], leaf)):
             return
         directory = hierarchy.root
         for name in path.split("/"):
@@ -86,15 +87,18 @@ class V1:
             return False
         return True
 
-    def _inherit_cpuset(self, parent: str, directory: str) -> None:
-        """Give a group its parent's CPUs and memory nodes where it has none.
+    def _inherit_cpuset(self, parent: str, directory: str) -> bool:
+        """Give a group its parent's CPUs and memory nodes where it has none; no where the parent has none either.
 
         cpuset(7): a new group is empty and takes no process until it has both. One that somebody else has made just
         now may still be empty, so this is not only for those that we made.
         """
         for file in ("cpuset.cpus", "cpuset.mems"):
             if not self._tree.read(f"{directory}/{file}").strip():
-                self._tree.write(f"{directory}/{file}", self._tree.read(f"{parent}/{file}").strip())
+                if not (inherited := self._tree.read(f"{parent}/{file}").strip()):
+                    return False
+                self._tree.write(f"{directory}/{file}", inherited)
+        return True
 
     def exists(self, path: str) -> bool:
         check_path(path)
