@@ -45,6 +45,7 @@ STARTS: list[tuple[str, dict[str, Any], Observed, list[tuple[str, int]]]] = [
     ("failed init again", pod(init=(container("i"),)), observed(ended("i", 1)), [("i", 1)]),
     ("init is not repeated", pod(init=(container("i"),)), observed(running()), []),
     ("but in a new sandbox it is", pod(init=(container("i"),)), observed(ended("i", sandbox="old")), [("i", 1)]),
+    ("where nothing of the former one waits", pod(), observed(ended(code=1, backoff=4, sandbox="old")), [("web", 1)]),
     ("a sidecar is passed by", pod(init=(SIDECAR, container("i"))), observed(running("side")), [("i", 0)]),
     ("a sidecar restarts", pod(init=(SIDECAR,)), observed(ended("side", 0), running()), [("side", 1)]),
     (

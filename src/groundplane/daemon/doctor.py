@@ -28,7 +28,7 @@ _NEEDED_CAPS = (
     "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_MKNOD", "CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP", "CAP_KILL",
 )  # fmt: skip
 _WELCOME_CAPS = {
-    "CAP_SYS_RESOURCE": "containers cannot raise limits above ours, nor have a lower OOM score (guaranteed pods get ours)",
+    "CAP_SYS_RESOURCE": "containers cannot raise limits above ours; guaranteed pods have our own OOM score",
     "CAP_SYS_PTRACE": "namespaces of other users' processes cannot be looked into",
     "CAP_AUDIT_WRITE": "containers cannot be given CAP_AUDIT_WRITE",
 }

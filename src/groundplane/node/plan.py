@@ -194,11 +194,12 @@ def _consider(
         return
     if view.ended and _here(observed, container) and not restarts(pod, container, view, init=init):
         return
-    left = backoff_left(view, now)
+    left = backoff_left(view, observed, now)
     if left > 0:
         waits.append(left)
     else:
-        starts.append(Start(container, view.attempt + 1, next_backoff(view), init))
+        backoff = next_backoff(view) if view.sandbox == observed.sandbox else 0
+        starts.append(Start(container, view.attempt + 1, backoff, init))
 
 
 def next_backoff(view: ContainerView) -> int:
@@ -213,7 +214,8 @@ def backoff_of(view: ContainerView) -> float:
     return 0.0 if ends <= 1 else min(FIRST_BACKOFF * 2.0 ** (ends - 2), LAST_BACKOFF)
 
 
-def backoff_left(view: ContainerView, now: float) -> float:
-    if not view.ended:
+def backoff_left(view: ContainerView, observed: Observed, now: float) -> float:
+    """Seconds until the next attempt. An end in a former sandbox was the host's, or `ground down`'s: nothing waits."""
+    if not view.ended or view.sandbox != observed.sandbox:
         return 0.0
     return view.finished_at / 1e9 + backoff_of(view) - now

@@ -100,7 +100,7 @@ def _container_status(pod: Pod, container: ContainerSpec, observed: Observed, no
         status["state"] = {"running": {"startedAt": _time(view.started_at)}}
         status["lastState"] = _last_state(previous)
     elif restarts(pod, container, view, init=init) and not pod["metadata"].get("deletionTimestamp"):
-        waiting = _between(pod, container, view, failure, now)
+        waiting = _between(pod, container, view, observed, now)
         status["state"] = {"waiting": waiting} if waiting else {"terminated": _terminated(view)}
         status["lastState"] = _last_state(view) if waiting else _last_state(previous)
     else:
@@ -136,11 +136,11 @@ def _waiting(pod: Pod, observed: Observed, failure: Any, *, init: bool) -> Statu
     return {"reason": "ContainerCreating"}
 
 
-def _between(pod: Pod, container: ContainerSpec, view: ContainerView, failure: Any, now: float) -> Status | None:
+def _between(pod: Pod, container: ContainerSpec, view: ContainerView, observed: Observed, now: float) -> Status | None:
     """An ended container that will run again: why it does not yet. None for the moment before its restart."""
-    if failure is not None:
+    if (failure := observed.failures.get(view.name)) is not None:
         return {"reason": failure.reason, "message": failure.message}
-    if backoff_left(view, now) <= 0:
+    if backoff_left(view, observed, now) <= 0:
         return None
     delay = _duration(backoff_of(view))
     message = f"back-off {delay} restarting failed container={container['name']} pod={full_name(pod)}"

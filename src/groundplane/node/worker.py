@@ -245,7 +245,9 @@ class Worker:
             return
         for attempts in observed.containers.values():
             view = attempts[0] if attempts else None
-            if view is not None and view.ended and view.id not in self._told_backoff and backoff_left(view, now) > 1:
+            if view is None or view.id in self._told_backoff:
+                continue
+            if view.ended and backoff_left(view, observed, now) > 1:
                 self._told_backoff.add(view.id)
                 self._context.tell(self.pod, "Warning", "BackOff", crash_sentence(self.pod, view.name), view.name)
 
