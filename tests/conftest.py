@@ -17,18 +17,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
 
-# What each example is does not depend on chance, and how long it takes is the host's business: by default 200 ms are
-# a failure, and so is a second for inventing ten examples.
-settings.register_profile(
-    "everywhere",
-    derandomize=True,
-    deadline=None,
-    database=None,
-    suppress_health_check=[HealthCheck.too_slow],
-)
-settings.load_profile("everywhere")
+try:
+    from hypothesis import HealthCheck, settings
+except ImportError:  # the guest has none (tests/guest/contents.py), nor a test that needs it
+    pass
+else:
+    # What each example is does not depend on chance, and how long it takes is the host's business: by default 200 ms
+    # are a failure, and so is a second for inventing ten examples.
+    settings.register_profile(
+        "everywhere",
+        derandomize=True,
+        deadline=None,
+        database=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+    settings.load_profile("everywhere")
 
 
 def _root() -> str | None:
