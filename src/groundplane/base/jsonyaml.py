@@ -74,6 +74,12 @@ _INT = r"^(?:[-+]?0b[01_]+|[-+]?0x[0-9a-fA-F_]+|[-+]?0[0-7_]+|[-+]?(?:0|[1-9][0-
 _FLOAT = r"^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
 
 
+_STRING = "tag:yaml.org,2002:str"
+_LOOKS_ELSE = re.compile(
+    r"^(?:[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:[Tt ].*)?|[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?)$"
+)
+
+
 def _resolvers(base: Any) -> dict[str, list[tuple[str, Any]]]:
     """`base`'s table of first character → (tag, pattern) with the scalars above."""
     tag = "tag:yaml.org,2002:"
@@ -107,7 +113,10 @@ def _loader() -> Any:
 
 @cache
 def _dumper() -> Any:
-    """A dumper that quotes every string that the loader would take for something else."""
+    """A dumper that writes strings as go-yaml does: several lines as a block, what looks like another type in quotes.
+
+    Dates and numbers of base 60 are strings to our loader, and are quoted all the same: other readers know them.
+    """
     import yaml
 
     base = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
@@ -115,4 +124,13 @@ def _dumper() -> Any:
     class Dumper(base):  # type: ignore[misc, valid-type]
         yaml_implicit_resolvers: ClassVar[dict[str, Any]] = _resolvers(base)
 
+    def string(dumper: Any, text: str) -> Any:
+        style = None
+        if "\n" in text:
+            style = "|"
+        elif _LOOKS_ELSE.match(text) or dumper.resolve(yaml.ScalarNode, text, (True, False)) != _STRING:
+            style = '"'
+        return dumper.represent_scalar(_STRING, text, style=style)
+
+    Dumper.add_representer(str, string)
     return Dumper
