@@ -183,3 +183,30 @@ def test_an_id_twice(box: Box) -> None:
         assert "container with given ID already exists" in done.stderr
     assert json.loads(command("state", "c").stdout) == before, "and the first is undisturbed"
     assert command("delete", "--force", "c").returncode == 0
+
+
+GARBLED = [
+    "",
+    "{",
+    "[]",
+    "null",
+    '{"id": "c"}',
+    '\x00' * 64,
+    '{"id":"c","pid":"1","startTime":0,"bundle":"","rootfs":"","cgroup":"","created":"","owner":0,"config":{}}',
+    '{"id":"c","pid":0,"startTime":0,"bundle":"","rootfs":"","cgroup":"","created":"","owner":0,"config":[]}',
+    '{"id":"c","pid":-5,"startTime":7,"bundle":"","rootfs":"","cgroup":"","created":"","owner":0,"config":{"root":1}}',
+]
+
+
+@pytest.mark.parametrize("text", GARBLED)
+def test_a_garbled_state_is_a_sentence(box: Box, text: str) -> None:
+    """A torn or foreign state.json breaks no verb. As with runc it stays: nobody knows what it was the state of."""
+    state = box.directory / "state"
+    (state / "c").mkdir(parents=True)
+    (state / "c/state.json").write_text(text)
+    ground = CommandLine(state)
+    verbs = (["list"], ["state", "c"], ["ps", "c"], ["kill", "c"], ["start", "c"], ["exec", "c", "true"])
+    for words in (*verbs, ["delete", "--force", "c"]):
+        done = ground(*words)
+        assert "Traceback" not in done.stderr and len(done.stderr.splitlines()) <= 1
+        assert done.returncode == 0 or done.stderr

@@ -379,16 +379,9 @@ def exec_process(
             plan.parent_namespaces = parent
         given = outside.Descriptors(stdio, keep_fds, descriptors)
         child = outside.clone(plan, given, cgroup=entrance.directory)
-        affinity = document.exec_cpu_affinity  # config.md, "execCPUAffinity": until it is in its groups, and then
         try:
-            if affinity:
-                outside.set_affinity(child, affinity.initial)
-            outside.admit(child, entrance.tasks)
-            outside.await_ready(child, _exec_order(document, state or NO_STATE, seccomp or {}, plan))
-            if affinity:
-                outside.set_affinity(child, affinity.final)
-            elif cgroup:
-                outside.reset_affinity(child)
+            order = _exec_order(document, state or NO_STATE, seccomp or {}, plan)
+            _admit_beside(child, document, entrance, order, grouped=bool(cgroup))
         except BaseException:
             child.end()
             raise
@@ -405,6 +398,21 @@ def _root_of(pid: int) -> int:
         return os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise KernelError.of("open", error, f"/proc/{pid}/root") from error
+
+
+def _admit_beside(
+    child: outside.Child, process: Process, entrance: Entrance, order: outside.Order, *, grouped: bool
+) -> None:
+    """Into the container's groups and until it is ready; config.md's execCPUAffinity says its CPUs before and after."""
+    affinity = process.exec_cpu_affinity
+    if affinity:
+        outside.set_affinity(child, affinity.initial)
+    outside.admit(child, entrance.tasks)
+    outside.await_ready(child, order)
+    if affinity:
+        outside.set_affinity(child, affinity.final)
+    elif grouped:
+        outside.reset_affinity(child)
 
 
 def _exec_order(process: Process, state: Mapping[str, object], seccomp: dict[str, Any], plan: Plan) -> outside.Order:
@@ -435,10 +443,12 @@ def has_own_mounts(config: dict[str, Any]) -> bool:
 def release_root(config: dict[str, Any], bundle: str) -> None:
     """Take away the root of a container that had no mount namespace (`hostroot.py`); once, after its init has ended."""
     namespaces = (config.get("linux") or {}).get("namespaces") or ()
-    if not any(namespace["type"] == "mount" for namespace in namespaces):
+    root = config.get("root")
+    path = root.get("path") if isinstance(root, dict) else None  # what a killed `create` left nobody has read yet
+    if isinstance(path, str) and not any(namespace["type"] == "mount" for namespace in namespaces):
         from groundplane.runtime import hostroot
 
-        hostroot.detach(os.path.realpath(os.path.join(bundle, config["root"]["path"])))
+        hostroot.detach(os.path.realpath(os.path.join(bundle, path)))
 
 
 def run_poststart(config: dict[str, Any], *, bundle: str, id: str, pid: int) -> None:

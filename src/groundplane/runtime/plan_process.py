@@ -75,7 +75,7 @@ def steps(
 
 
 def session(keyring: str, label: str) -> list[Step]:
-    """A session with a keyring of its own, which carries the process's SELinux label, or the process could not use it."""
+    """A session with a keyring of its own, which has the SELinux label of the process that shall use it."""
     new = namespaces.NewSession(keyring)
     if not (keyring and label):
         return [new]

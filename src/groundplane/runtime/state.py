@@ -24,6 +24,18 @@ if TYPE_CHECKING:
 
 _ID_CHARACTERS = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
 
+_MEMBERS = {
+    "id": str,
+    "pid": int,
+    "startTime": int,
+    "bundle": str,
+    "rootfs": str,
+    "cgroup": str,
+    "created": str,
+    "owner": int,
+    "config": dict,
+}
+
 
 class Container:
     """One container's stored state."""
@@ -31,6 +43,9 @@ class Container:
     __slots__ = ("bundle", "cgroup", "config", "created", "directory", "id", "owner", "pid", "rootfs", "start_time")
 
     def __init__(self, directory: str, document: dict[str, Any]) -> None:
+        for name, kind in _MEMBERS.items():
+            if type(document[name]) is not kind:
+                raise TypeError(name)
         self.directory = directory
         self.id: str = document["id"]
         self.pid: int = document["pid"]
