@@ -164,3 +164,18 @@ def test_a_hook_that_a_signal_ends_says_which(box: Box, ground: CommandLine) -> 
     box.save()
     done = ground("run", "--bundle", str(box.directory), "c")
     assert done.returncode == 1 and "error running startContainer hook #0: signal: killed" in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["tmpfs", "bind"])
+def test_owners_are_mapped_of_what_an_earlier_mount_put_there(box: Box, ground: CommandLine, kind: str) -> None:
+    (box.directory / "source").mkdir()
+    (box.directory / "source/file").write_text("")
+    if kind == "tmpfs":
+        box.mount("/tmp", "tmpfs", "tmpfs", "mode=755")
+    else:
+        box.mount("/tmp", "bind", str(box.directory / "source"), "bind")
+    box.mount("/mnt", "bind", str(box.root / "tmp"), "bind")
+    mapping = [{"containerID": 0, "hostID": 100000, "size": 65536}]
+    box.config["mounts"][-1] |= {"uidMappings": mapping, "gidMappings": mapping}
+    box.directory.chmod(0o700)
+    assert run(box, ground, "stat", "-c", "%u %g", "/tmp", "/mnt") == "0 0\n100000 100000\n"
