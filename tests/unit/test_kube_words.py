@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from groundplane.base.errors import UsageError
+from groundplane.cli import kube
 from groundplane.cli.kube import pods
 from groundplane.cli.kube.jsonpath import JsonPath
 from groundplane.cli.kube.rollout_words import history, owned, progress, template_to_restore
@@ -141,3 +142,18 @@ def test_words_and_durations() -> None:
     assert seconds_of("-1s") == 7 * 86400.0
     with pytest.raises(UsageError):
         seconds_of("soon")
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("get pods", "get pods"),
+        ("-n shop get pods", "get -n shop pods"),
+        ("-nshop get pods", "get -nshop pods"),
+        ("--namespace=shop exec p -- ls -n", "exec --namespace=shop p -- ls -n"),
+        ("-n shop", "-n shop"),
+        ("-x get", "-x get"),
+    ],
+)
+def test_the_namespace_may_come_first(typed: str, meant: str) -> None:
+    assert kube.verb_first(typed.split()) == meant.split()

@@ -24,6 +24,12 @@ VERBS: dict[str, tuple[str, str]] = {
 }
 
 
+def verb_first(args: list[str]) -> list[str]:
+    """kubectl's namespace may stand before the verb: `-n shop get pods` is `get -n shop pods`."""
+    count = 2 if args[0] in ("-n", "--namespace") else 1 if args[0].startswith(("-n", "--namespace=")) else 0
+    return [args[count], *args[:count], *args[count + 1 :]] if 0 < count < len(args) else args
+
+
 def run(args: list[str], place: Place) -> int:
     """Find the verb's module and run it."""
     if not args or args[0] in ("--help", "-h"):
@@ -32,6 +38,7 @@ def run(args: list[str], place: Place) -> int:
         lines += [f"  {name:<{width}}{summary}" for name, (_, summary) in VERBS.items()]
         sys.stdout.write("\n".join(lines) + "\n")
         return 0
+    args = verb_first(args)
     if args[0] not in VERBS:
         raise UsageError(
             f"ground kube: '{args[0]}' is not offered; offered are {', '.join(VERBS)}."
