@@ -28,7 +28,7 @@ _SCRIPT = r"""
 plain() { sed 's/ [A-Z][a-z][a-z] .*[0-9][0-9]:[0-9][0-9] / /'; }
 echo "# id"; id; pwd; hostname; umask; env | sort
 echo "# status"
-grep -E '^(Uid|Gid|Groups|Cap|NoNewPrivs|Seccomp:|Cpus_allowed_list|Mems_allowed_list)' /proc/self/status
+grep -E '^(Uid|Gid|Groups|Cap|NoNewPrivs|Seccomp:|Mems_allowed_list)' /proc/self/status
 echo "# limits"; cat /proc/self/limits /proc/self/oom_score_adj
 echo "# mounts"; cat /proc/self/mountinfo
 stat -c '%n %a %u %g' /mnt /mnt/* /tmp /var /var/deep /var/deep/* /relative/* /dev /dev/shm
