@@ -10,12 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from groundplane.base.errors import GroundError
-from groundplane.oci.runtime import read_config
+from groundplane.oci.runtime import read_config, read_process
 from groundplane.runtime.documents import decode
-from groundplane.runtime.plan import Host, plan_container
+from groundplane.runtime.plan import Host, plan_container, plan_exec
 from groundplane.runtime.resources import limits_of
 from groundplane.runtime.seccomp import compiled
-from groundplane.runtime.validate import validate
+from groundplane.runtime.validate import validate, validate_process
 from groundplane.runtime.verbs.spec import example
 
 HOST = Host(permitted=(1 << 41) - 1, last_capability=40)
@@ -135,6 +135,29 @@ def test_a_document_with_anything_in_any_place(changes: list[tuple[tuple[Any, ..
             continue  # an earlier change has taken the place away
     try:
         consume(document)
+    except GroundError as error:
+        assert "\n" not in str(error)
+
+
+PROCESS_PLACES = places(FULL["process"])
+
+
+@settings(max_examples=300, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.tuples(st.sampled_from(PROCESS_PLACES), _json), min_size=1, max_size=3))
+def test_a_process_of_exec_with_anything_in_any_place(changes: list[tuple[tuple[Any, ...], Any]]) -> None:
+    document = copy.deepcopy(FULL["process"])
+    for path, value in changes:
+        target: Any = document
+        try:
+            for key in path[:-1]:
+                target = target[key]
+            target[path[-1]] = value
+        except (KeyError, IndexError, TypeError):
+            continue
+    try:
+        process = read_process(document)
+        validate_process(process)
+        plan_exec(process, HOST, descriptors=[3], flags=0, console=True)
     except GroundError as error:
         assert "\n" not in str(error)
 
