@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -118,7 +118,9 @@ def test_a_newer_format_and_a_foreign_file_are_named(state_root: Path) -> None:
         db.close()
     assert "format 99" in refusal(newer) and "use the version that wrote it" in refusal(newer)
     assert "some other program" in refusal(foreign)
-    assert foreign.exists() and sqlite3.connect(foreign).execute("SELECT * FROM other").fetchall() == []
+    assert foreign.exists()
+    with closing(sqlite3.connect(foreign)) as db:
+        assert db.execute("SELECT * FROM other").fetchall() == []
 
 
 def test_the_format_before_leases_is_read_and_kept_up(state_root: Path) -> None:
