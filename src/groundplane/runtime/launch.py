@@ -292,7 +292,8 @@ def _root(bundle: str, document: Config) -> str:
     path = document.root.path if document.root else ""  # validate() has seen it
     root = path if path.startswith("/") else f"{bundle}/{path}"
     if not os.path.isdir(root):
-        raise LaunchError(f"invalid rootfs: stat {root}: no such file or directory")
+        problem = "not a directory" if os.path.lexists(root) else "no such file or directory"
+        raise LaunchError(f"invalid rootfs: stat {root}: {problem}")
     return os.path.realpath(root)
 
 
