@@ -23,7 +23,7 @@ LISTENER = (
     "import signal, socket, time; s = socket.create_server(('', 8080));"
     " signal.signal(signal.SIGUSR1, lambda *_: s.close()); [time.sleep(1) for _ in range(1000)]"
 )
-TOOLS = ("sh", "cat", "ls", "sleep", "id", "touch", "stat", "grep", "getent", "rm", "mkdir", "df")
+TOOLS = ("sh", "cat", "ls", "sleep", "id", "touch", "stat", "grep", "getent", "rm", "mkdir", "df", "tr", "wc")
 
 
 @pytest.fixture(scope="module")
@@ -304,6 +304,29 @@ def test_a_security_context_binds(cluster: Platform) -> None:
     message = f"container has runAsNonRoot and image will run as root {whose}"
     assert state(refused)["waiting"]["message"] == message
     removed(cluster, "root")
+
+
+def test_containers_that_share_processes_find_nothing_of_the_host(cluster: Platform) -> None:
+    """Who may trace every process of the pod sees the other container, and a first process that leads nowhere."""
+    script = (
+        "until grep -qs . /proc/[0-9]*/root/other/mark; do sleep 0.1; done;"
+        " cat /proc/1/cmdline | tr '\\0' ' '; echo; ls -A /proc/1/root/ /proc/1/cwd/; ls /proc/1/fd | wc -l;"
+        " cat /proc/1/environ | wc -c; grep -E 'Uid|CapPrm' /proc/1/status"
+    )
+    debugger = box(script, securityContext={"capabilities": {"add": ["SYS_PTRACE"]}})
+    mark = [{"name": "other", "mountPath": "/other"}]
+    other = box("echo here > /other/mark; sleep 1000", "other", volumeMounts=mark)
+    volumes = [{"name": "other", "emptyDir": {}}]
+    cluster.api.run_pod("sharing", pod(debugger, other, shareProcessNamespace=True, volumes=volumes))
+    seen = cluster.api.await_pod("sharing", lambda p: "terminated" in state(p), "the debugger has seen all")
+    assert ended_with(seen) == 0
+    lines = cluster.api.log("sharing", "?container=c").splitlines()
+    assert [line for line in lines if line] == [
+        "/pause ",
+        "/proc/1/cwd/:", "/proc/1/root/:", "0", "0",
+        "Uid:\t65535\t65535\t65535\t65535", "CapPrm:\t0000000000000000",
+    ]  # fmt: skip
+    removed(cluster, "sharing")
 
 
 def test_a_pod_in_the_hosts_network(cluster: Platform) -> None:

@@ -1,4 +1,4 @@
-"""The program of two system calls: its bytes are what its listing says, and it does what its description says."""
+"""The programs of a few instructions: their bytes are what their listings say, and they do what their descriptions say."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from groundplane.kernel import trampoline
+from groundplane.kernel import pause, tiny, trampoline
 from groundplane.kernel.calls.numbers import ARCHITECTURES, architecture
 
 
-def assembled(machine: str, directory: Path) -> bytes:
+def assembled(listing: str, machine: str, directory: Path) -> bytes:
     """The listing's mnemonics as the assembler sees them."""
-    lines = [line.split(maxsplit=1)[1] for line in trampoline.LISTINGS[machine].strip().split("\n")]
+    lines = [line.split(maxsplit=1)[1] for line in listing.strip().split("\n")]
     source, found = directory / "t.s", directory / "t.o"
     head = ".intel_syntax noprefix\n" if machine == "x86_64" else ""
     source.write_text(head + "\n".join(lines) + "\nend:\n")
@@ -29,7 +29,8 @@ def assembled(machine: str, directory: Path) -> bytes:
 def test_the_bytes_are_what_the_listing_says(tmp_path: Path) -> None:
     machine = architecture()  # the assembler's own
     code = trampoline.image(7, machine)[176:]  # behind the headers
-    assert code == assembled(machine, tmp_path) + b"\7\0\0\0"
+    assert code == assembled(trampoline.LISTINGS[machine], machine, tmp_path) + b"\7\0\0\0"
+    assert tiny.code(pause.LISTINGS[machine]) == assembled(pause.LISTINGS[machine], machine, tmp_path)
 
 
 @pytest.mark.parametrize("machine", ARCHITECTURES)
@@ -79,6 +80,19 @@ def test_the_other_machines_program_does_the_same(tmp_path: Path) -> None:
     done = run(tmp_path, "/bin/sh", "sh", "-c", 'echo "$0/$1/$COLOUR"', "name", "argument", machine="aarch64")
     assert done == (0, b"", b"name/argument/green\n")
     assert run(tmp_path, "/nothing", "name", machine="aarch64") == (1, b"refused \x02/nothing", b"")
+
+
+@pytest.mark.needs("qemu-aarch64")
+def test_the_other_machines_pause_waits(tmp_path: Path) -> None:
+    file = tmp_path / "pause"
+    file.write_bytes(tiny.elf(tiny.code(pause.LISTINGS["aarch64"]), "aarch64"))
+    file.chmod(0o755)
+    with subprocess.Popen(["qemu-aarch64-static", "-strace", str(file)], stderr=subprocess.PIPE) as process:
+        try:
+            assert process.stderr is not None
+            assert b"ppoll(" in os.read(process.stderr.fileno(), 4096)
+        finally:
+            process.kill()
 
 
 def test_nobody_writes_to_it() -> None:

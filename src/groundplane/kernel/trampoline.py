@@ -21,12 +21,8 @@ meaning beside them, and checked against the assembler in tests/unit/test_kernel
 
 from __future__ import annotations
 
-import fcntl
-import os
-import struct
-
+from groundplane.kernel import tiny
 from groundplane.kernel.calls.numbers import architecture
-from groundplane.kernel.errors import KernelError
 
 # At entry the stack holds argc, then the pointers to the arguments, NULL, the environment, NULL (System V ABI).
 _X86_64 = """
@@ -91,48 +87,16 @@ c80b8052      mov w8, #94
 """
 
 LISTINGS = {"x86_64": _X86_64, "aarch64": _AARCH64}
-_MACHINES = {"x86_64": 62, "aarch64": 183}  # EM_X86_64, EM_AARCH64 of elf.h
-
-_BASE = 0x400000
-_HEADERS = 64 + 2 * 56
-_PAGE = 0x10000  # the largest that aarch64 has
-
-_MFD_CLOEXEC, _MFD_ALLOW_SEALING, _MFD_EXEC = 1, 2, 16  # memfd_create(2); MFD_EXEC since Linux 6.3
-_F_ADD_SEALS = 1033
-_ALL_SEALS = 15  # F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW, F_SEAL_WRITE
 
 
 def image(report_fd: int, machine: str) -> bytes:
-    """The ELF file for `machine`, reporting to `report_fd`: one segment to load, and a stack that is not executable."""
-    code = bytes.fromhex("".join([line.partition(" ")[0] for line in LISTINGS[machine].split("\n")]))
-    code += report_fd.to_bytes(4, "little")  # where the listings say `end`
-    size = _HEADERS + len(code)
-    ident = b"\x7fELF\x02\x01\x01".ljust(16, b"\0")  # 64 bits, little endian, version 1
-    # elf(5), Elf64_Ehdr: ET_EXEC 2; then the sizes and numbers of program and section headers.
-    header = struct.pack(
-        "<16sHHIQQQIHHHHHH", ident, 2, _MACHINES[machine], 1, _BASE + _HEADERS, 64, 0, 0, 64, 56, 2, 0, 0, 0
-    )
-    load = struct.pack("<IIQQQQQQ", 1, 5, 0, _BASE, _BASE, size, size, _PAGE)  # PT_LOAD, readable and executable
-    stack = struct.pack("<IIQQQQQQ", 0x6474E551, 6, 0, 0, 0, 0, 0, 16)  # PT_GNU_STACK, readable and writable
-    return header + load + stack + code
+    """The ELF file for `machine`, reporting to `report_fd`, whose number stands where the listings say `end`."""
+    return tiny.elf(tiny.code(LISTINGS[machine]) + report_fd.to_bytes(4, "little"), machine)
 
 
 def open_trampoline(report_fd: int) -> int:
     """A descriptor (close-on-exec) for execveat(2). Raises KernelError, where memory files must not be executed too."""
-    data = image(report_fd, architecture())
-    flags = _MFD_CLOEXEC | _MFD_ALLOW_SEALING
-    try:
-        try:
-            fd = os.memfd_create("trampoline", flags | _MFD_EXEC)
-        except OSError as error:
-            if error.errno != 22:  # EINVAL: Linux < 6.3, where all are executable
-                raise
-            fd = os.memfd_create("trampoline", flags)
-    except OSError as error:  # EACCES: sysctl vm.memfd_noexec=2
-        raise KernelError.of("memfd_create", error, "an executable file") from error
-    os.write(fd, data)
-    fcntl.fcntl(fd, _F_ADD_SEALS, _ALL_SEALS)
-    return fd
+    return tiny.sealed("trampoline", image(report_fd, architecture()))
 
 
 def report(path: str) -> str:

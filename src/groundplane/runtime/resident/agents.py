@@ -11,15 +11,15 @@ import os
 import signal
 import time
 
+from groundplane.kernel import pause
 from groundplane.kernel.calls import mount, process
 from groundplane.kernel.calls.files import write_text
-from groundplane.kernel.calls.ids import sethostname
+from groundplane.kernel.calls.ids import setgroups, sethostname, setresgid, setresuid
 from groundplane.kernel.calls.network import loopback_up
 from groundplane.kernel.errors import KernelError
 from groundplane.kernel.processes import exit_code, start_ticks
 from groundplane.runtime import launch
 from groundplane.runtime.resident.channel import Channel
-from groundplane.runtime.resident.forked import close_all_but
 from groundplane.wire.spawner import Exec, Exited, Failed, Message, Pin, Pinned, Started
 
 _NAMESPACES = {
@@ -28,6 +28,8 @@ _NAMESPACES = {
     "uts": process.CLONE_NEWUTS,
     "pid": process.CLONE_NEWPID,
 }
+
+_PAUSE_USER = 65535
 
 
 def run_exec(order: Exec, control: Channel, document: int, stdio: list[int], *, seccomp_cache: str) -> None:
@@ -110,18 +112,53 @@ def _pin(order: Pin) -> Message:
 
 
 def _hold_pid_namespace() -> int:
-    """Fork the first process of the new PID namespace, which only waits; its pid on the host.
+    """Fork the first process of the new PID namespace, which only waits; its pid on the host. Raises KernelError.
 
     It outlives the agent as the spawner's child, and ends by the engine's SIGKILL. With SIGCHLD ignored, the kernel
     reaps what is orphaned to it (wait(2), NOTES).
     """
-    if pid := os.fork():
+    program = pause.open_pause()
+    said, says = os.pipe2(os.O_CLOEXEC)
+    try:
+        pid = os.fork()
+        if pid == 0:
+            _wait_for_ever(program, says)
+        os.close(says)
+        says = -1
+        if number := os.read(said, 4):  # else the descriptor was closed by execveat(2)
+            os.waitpid(pid, 0)
+            raise KernelError("execveat", int(number), "the first process of the PID namespace")
         return pid
-    process.set_name("ground-pause")
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    close_all_but({2})
-    while True:
-        signal.pause()
+    finally:
+        for fd in (program, said, says):
+            if fd >= 0:
+                os.close(fd)
+
+
+def _wait_for_ever(program: int, says: int) -> None:
+    """Become that process: what the containers find of it must lead nowhere, whatever they may do (ptrace(2)).
+
+    So it has a root with nothing in it, no rights, no descriptors, and the user of Kubernetes' own pause image.
+    """
+    try:
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        process.unshare(process.CLONE_NEWNS)
+        mount.mount_setattr(mount.AT_FDCWD, "/", propagation=mount.MS_PRIVATE, recursive=True)
+        empty = mount.fsmount("tmpfs", "tmpfs", ["ro", "mode=555"], mount.MOUNT_ATTR_RDONLY)
+        mount.attach(empty, mount.AT_FDCWD, "/")
+        os.fchdir(empty)
+        mount.pivot_root(".", ".")
+        mount.umount2(".", mount.MNT_DETACH)
+        process.set_no_new_privs()
+        setgroups([])
+        setresgid(_PAUSE_USER)
+        setresuid(_PAUSE_USER)
+        process.close_all_but({program, says})
+        process.execveat(program, ["/pause"], {})
+    except (KernelError, OSError) as error:
+        os.write(says, str(error.errno).encode())
+    finally:
+        os._exit(1)
 
 
 def _undo(made: list[str], holder: int) -> None:
