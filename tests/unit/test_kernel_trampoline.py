@@ -1,4 +1,4 @@
-"""The programs of a few instructions: their bytes are what their listings say, and they do what their descriptions say."""
+"""The programs of a few instructions: their bytes are what their listings say, and they do what is said of them."""
 
 from __future__ import annotations
 
