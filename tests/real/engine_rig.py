@@ -65,9 +65,7 @@ class Rig:
 
     def spawner(self) -> int:
         """Its pid; what it has just forked still bears its name, and is its child."""
-        named = self._named("ground-spawner")
-        (pid,) = [pid for pid in named if _parent(pid) not in named]
-        return pid
+        return _the_one(lambda: _eldest(self._named("ground-spawner")))
 
     def _named(self, wanted: str) -> list[int]:
         found = [line.split(" ")[:2] for line in leaks.processes([self.run])]
@@ -75,9 +73,12 @@ class Rig:
 
     def supervisor(self, id: str) -> int:
         """Its pid: the zygote's namesake that has the container's FIFOs open; its launcher is its child."""
-        named = [pid for pid in self._named("ground-superv") if self._has_open(pid, f"/{id[:12]}/stdout")]
-        (pid,) = [pid for pid in named if _parent(pid) not in named]
-        return pid
+        return _the_one(lambda: self.supervisors(id))
+
+    def supervisors(self, id: str) -> list[int]:
+        """As above; there may be none, or, while one is forked, two."""
+        path = f"/{id[:12]}/stdout"
+        return _eldest([pid for pid in self._named("ground-superv") if _has_open(pid, path)])
 
     def all_supervisors(self) -> list[int]:
         """And launchers, and the zygote."""
@@ -85,14 +86,8 @@ class Rig:
 
     def zygote(self) -> int:
         """Its pid: the one of that name that has nothing of any container open."""
-        (pid,) = [pid for pid in self._named("ground-superv") if not self._has_open(pid, f"{self.run}/c/")]
-        return pid
-
-    def _has_open(self, pid: int, path: str) -> bool:
-        try:
-            return any(path in os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd"))
-        except FileNotFoundError:  # it, or the descriptor, has gone meanwhile
-            return False
+        path = f"{self.run}/c/"
+        return _the_one(lambda: [pid for pid in self._named("ground-superv") if not _has_open(pid, path)])
 
     async def catches(self, pid: int, number: int) -> None:
         """Return once the process has a handler for the signal: a shell's `trap` is set (proc(5), SigCgt)."""
@@ -124,6 +119,32 @@ class Rig:
             os.waitpid(pid, os.WNOHANG)  # noqa: ASYNC222 because it does not wait
         except ChildProcessError:  # it was adopted by somebody else
             pass
+
+
+def _the_one(look: Callable[[], list[int]]) -> int:
+    """What is found once only one is: forks come and go, and what is being looked at changes meanwhile."""
+    deadline = time.monotonic() + 60
+    while len(found := look()) != 1:
+        assert time.monotonic() < deadline, f"not one, but {found}"
+        time.sleep(0.005)
+    return found[0]
+
+
+def _eldest(named: list[int]) -> list[int]:
+    return [pid for pid in named if _parent(pid) not in named]
+
+
+def _has_open(pid: int, path: str) -> bool:
+    def leads_there(fd: str) -> bool:
+        try:
+            return path in os.readlink(f"/proc/{pid}/fd/{fd}")
+        except FileNotFoundError:  # it, or the process, has gone meanwhile
+            return False
+
+    try:
+        return any(map(leads_there, os.listdir(f"/proc/{pid}/fd")))
+    except FileNotFoundError:
+        return False
 
 
 def _parent(pid: int) -> int:
