@@ -240,6 +240,24 @@ def test_a_spawner_that_dies_before_it_serves_is_replaced(run: Run) -> None:
     run(work())
 
 
+def test_of_two_spawners_the_slower_one_is_not_left_behind(run: Run) -> None:
+    """It would take over when the other one is told to end, and nobody would end it."""
+
+    async def work() -> None:
+        async with rig() as r:
+            argv = list(r.link._argv)
+            never = 'until [ -e "$0" ]; do sleep 0.01; done; exec "$@"'
+            r.link._argv[:0] = ["/bin/sh", "-c", never, str(r.run / "nothing")]
+            os.kill(r.spawner(), signal.SIGKILL)
+            await r.eventually(lambda: len(r.link._children) == 1 and r.link._serving == 0)
+            (slow,) = r.link._children
+            quick = os.posix_spawn(argv[0], argv, os.environ, setsid=True)
+            await r.eventually(lambda: r.link._serving == quick and not r.link._children)
+            assert start_ticks(slow) == 0
+
+    run(work())
+
+
 def test_a_killed_zygote_is_replaced(run: Run) -> None:
     async def work() -> None:
         async with rig() as r:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import signal
 import socket
 from collections.abc import Sequence
 
@@ -38,6 +39,7 @@ class Link:
         self._ready = asyncio.Event()
         self._tasks = Tasks("engine.link")
         self._children: dict[int, int] = {}  # spawners that we started → pidfd
+        self._serving = 0  # the pid of the one that answers
         self._closing = False
 
     async def start(self) -> None:
@@ -70,6 +72,7 @@ class Link:
         if self._connection is not None:
             self._connection.send(Done())
             self._connection.close()
+        self._dismiss_others()
         for pidfd in self._children.values():
             asyncio.get_running_loop().remove_reader(pidfd)
             os.close(pidfd)
@@ -130,11 +133,23 @@ class Link:
             if message.version != VERSION:
                 _log.error("the spawner speaks another version; restart it", theirs=message.version, ours=VERSION)
                 return
+            self._serving = message.pid
+            self._dismiss_others()
             self._ready.set()
+
+    def _dismiss_others(self) -> None:
+        """End those that we started and that do not serve, because another was quicker.
+
+        Left alone, one that still waits for the lock would take over when the other is told to end, and stay.
+        """
+        for pid, pidfd in self._children.items():
+            if pid != self._serving:
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
 
     def _on_end(self) -> None:
         self._ready.clear()
         self._connection = None
+        self._serving = 0
         if not self._closing:
             _log.warning("the spawner has died")
             self._tasks.start("reconnect", self._reconnect())
