@@ -107,7 +107,8 @@ CAVEATS = """
 - Whoever moves another process into a cgroup, as runc and crun do, waits for a grace period of 5–15 ms, unless a
   hierarchy was mounted with `favordynmods` since the kernel booted. Groundplane does not wait (docs/design/cgroups.md).
   A yardstick above says what such a move costs on this machine: where it is below a millisecond, the peers are faster
-  here than on a machine that was just booted.
+  here than on a machine that was just booted. On one that was, in an emulated guest (`PYTHONPATH=. .venv/bin/python -m
+  tests.guest hybrid python3 -m bench.runtime`), the resident launch is 0.25 × runc: 66 ms and 261 ms there.
 - The package's bytecode is compiled before the run, as in an installed package. Without it (a checkout where
   PYTHONDONTWRITEBYTECODE is set) the daemon starts 300–400 ms later; `make` compiles it.
 - What `ground up` spends is imports, nearly all: about 0.4 s of 0.5 s; engine, control plane with new certificates and

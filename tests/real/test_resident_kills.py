@@ -251,7 +251,7 @@ def test_of_two_spawners_the_slower_one_is_not_left_behind(run: Run) -> None:
             os.kill(r.spawner(), signal.SIGKILL)
             await r.eventually(lambda: len(r.link._children) == 1 and r.link._serving == 0)
             (slow,) = r.link._children
-            quick = os.posix_spawn(argv[0], argv, os.environ, setsid=True)
+            quick = os.posix_spawn(argv[0], argv, os.environ, setsid=True)  # noqa: ASYNC221 because it does not wait
             await r.eventually(lambda: r.link._serving == quick and not r.link._children)
             assert start_ticks(slow) == 0
 
