@@ -46,6 +46,7 @@ class RunHooks(Step):
         return f"running {self.kind} hooks"
 
     def apply(self, at: Inside) -> None:
+        at.enter_groups()  # what a hook uses counts as the container's
         directory = os.open(".", os.O_PATH | os.O_CLOEXEC)
         os.fchdir(at.root)
         try:
