@@ -63,31 +63,47 @@ class Rig:
     async def output(self, id: str) -> bytes:
         return b"".join([line.data async for line in self.containers.logs(id)])
 
-    def spawner(self) -> int:
-        """Its pid; what it has just forked still bears its name, and is its child."""
-        return _the_one(lambda: _eldest(self._named("ground-spawner")))
+    def spawners(self) -> list[int]:
+        """One, or none; what it has just forked still bears its name, and is its child."""
+        return _eldest(self._named("ground-spawner"))
+
+    async def spawner(self) -> int:
+        return await self._the_one(self.spawners)
 
     def _named(self, wanted: str) -> list[int]:
         found = [line.split(" ")[:2] for line in leaks.processes([self.run])]
         return [int(pid) for pid, name in found if name == wanted]
 
-    def supervisor(self, id: str) -> int:
-        """Its pid: the zygote's namesake that has the container's FIFOs open; its launcher is its child."""
-        return _the_one(lambda: self.supervisors(id))
-
     def supervisors(self, id: str) -> list[int]:
-        """As above; there may be none, or, while one is forked, two."""
+        """The zygote's namesakes that have the container's FIFOs open; two while one is forked. Launchers are children."""
         path = f"/{id[:12]}/stdout"
         return _eldest([pid for pid in self._named("ground-superv") if _has_open(pid, path)])
+
+    async def supervisor(self, id: str) -> int:
+        return await self._the_one(lambda: self.supervisors(id))
 
     def all_supervisors(self) -> list[int]:
         """And launchers, and the zygote."""
         return self._named("ground-superv")
 
-    def zygote(self) -> int:
-        """Its pid: the one of that name that has nothing of any container open."""
+    def zygotes(self) -> list[int]:
+        """The one of that name that has nothing of any container open."""
         path = f"{self.run}/c/"
-        return _the_one(lambda: [pid for pid in self._named("ground-superv") if not _has_open(pid, path)])
+        return [pid for pid in self._named("ground-superv") if not _has_open(pid, path)]
+
+    async def zygote(self) -> int:
+        return await self._the_one(self.zygotes)
+
+    async def _the_one(self, look: Callable[[], list[int]]) -> int:
+        """What is found once only one is: forks come and go, and what is being looked at changes meanwhile."""
+        found: list[int] = []
+
+        def is_one() -> bool:
+            found[:] = look()
+            return len(found) == 1
+
+        await self.eventually(is_one)
+        return found[0]
 
     async def catches(self, pid: int, number: int) -> None:
         """Return once the process has a handler for the signal: a shell's `trap` is set (proc(5), SigCgt)."""
@@ -112,22 +128,13 @@ class Rig:
         assert not any(info.state is State.RUNNING for info in self.containers.list(hidden=True))
         await self.eventually(lambda: len(self._named("ground-spawner")) == 1 and self.link._ready.is_set())
         await self.engine_dies()
-        pid = self.spawner()
+        pid = await self.spawner()
         os.kill(pid, signal.SIGTERM)
         await self.eventually(lambda: not leaks.processes([self.run]))
         try:
             os.waitpid(pid, os.WNOHANG)  # noqa: ASYNC222 because it does not wait
         except ChildProcessError:  # it was adopted by somebody else
             pass
-
-
-def _the_one(look: Callable[[], list[int]]) -> int:
-    """What is found once only one is: forks come and go, and what is being looked at changes meanwhile."""
-    deadline = time.monotonic() + 60
-    while len(found := look()) != 1:
-        assert time.monotonic() < deadline, f"not one, but {found}"
-        time.sleep(0.005)
-    return found[0]
 
 
 def _eldest(named: list[int]) -> list[int]:

@@ -26,7 +26,7 @@ COMBINATIONS = [c for n in (1, 2, 3) for c in itertools.combinations(VICTIMS, n)
 
 async def kill(r: Rig, id: str, victims: tuple[str, ...]) -> None:
     """All of them at one moment, as far as one can, and the engine's next start."""
-    pids = {"spawner": r.spawner(), "supervisor": r.supervisor(id)}
+    pids = {"spawner": await r.spawner(), "supervisor": await r.supervisor(id)}
     for victim in victims:
         if victim != "engine":
             os.kill(pids[victim], signal.SIGKILL)
@@ -81,7 +81,7 @@ def test_an_end_in_the_moment_of_the_kill_is_not_lost(run: Run, victims: tuple[s
             id = await r.start("sh", "-c", 'trap "echo bye; exit 9" USR1; echo ready; while :; do sleep 0.02; done')
             pid = r.containers.get(id).pid
             await r.catches(pid, signal.SIGUSR1)
-            pids = {"spawner": r.spawner(), "supervisor": r.supervisor(id)}
+            pids = {"spawner": await r.spawner(), "supervisor": await r.supervisor(id)}
             if "engine" in victims:
                 await r.engine_dies()
             for victim in victims:
@@ -110,7 +110,7 @@ def test_a_log_is_complete_however_often_its_supervisor_is_killed(run: Run) -> N
             for _ in range(6):
                 await r.eventually(lambda former=former: _supervisor(r, id) not in (0, former))  # type: ignore[misc]
                 await asyncio.sleep(0.03)  # some of the output, whatever there is
-                former = r.supervisor(id)
+                former = await r.supervisor(id)
                 os.kill(former, signal.SIGKILL)
             os.kill(pid, signal.SIGUSR1)
             assert await r.containers.wait(id) == 0
@@ -131,8 +131,8 @@ def test_a_terminal_outlives_its_supervisor(run: Run, victim: str) -> None:
     async def work() -> None:
         async with rig() as r:
             id = await r.start("sh", "-c", "while read x; do echo got $x; done", tty=True, stdin_open=True)
-            former = r.supervisor(id)
-            os.kill(former if victim == "supervisor" else r.spawner(), signal.SIGKILL)
+            former = await r.supervisor(id)
+            os.kill(former if victim == "supervisor" else await r.spawner(), signal.SIGKILL)
             if victim == "supervisor":
                 await r.eventually(lambda: _supervisor(r, id) not in (0, former))
             streams = await r.containers.attach(id)
@@ -157,7 +157,7 @@ def test_open_standard_input_outlives_its_supervisor(run: Run) -> None:
     async def work() -> None:
         async with rig() as r:
             id = await r.start("cat", stdin_open=True)
-            former = r.supervisor(id)
+            former = await r.supervisor(id)
             os.kill(former, signal.SIGKILL)
             await r.eventually(lambda: _supervisor(r, id) not in (0, former))
             streams = await r.containers.attach(id)
@@ -179,7 +179,7 @@ def test_an_attached_client_stays_attached(run: Run) -> None:
             await r.containers.start(id)
             await streams.write(b"one\n")
             assert await streams.read() == (1, b"got one\n")
-            former = r.supervisor(id)
+            former = await r.supervisor(id)
             os.kill(former, signal.SIGKILL)
             await r.eventually(lambda: _supervisor(r, id) not in (0, former))
             await r.eventually(lambda: streams.connection is not None and not streams.connection.closed)
@@ -216,7 +216,7 @@ def test_a_spawner_killed_during_starts_leaves_nothing_half(run: Run, moment: in
                 return await r.containers.wait(id)
 
             starts = [asyncio.ensure_future(one()) for _ in range(4)]
-            spawner = r.spawner()
+            spawner = await r.spawner()
             await asyncio.sleep(moment / 1000)
             os.kill(spawner, signal.SIGKILL)
             results = await asyncio.gather(*starts, return_exceptions=True)
@@ -231,7 +231,7 @@ def test_a_spawner_that_dies_before_it_serves_is_replaced(run: Run) -> None:
             marker = r.run / "died-once"
             dies_once = 'if mkdir "$0" 2>/dev/null; then kill -9 $$; fi; exec "$@"'
             r.link._argv[:0] = ["/bin/sh", "-c", dies_once, str(marker)]
-            os.kill(r.spawner(), signal.SIGKILL)
+            os.kill(await r.spawner(), signal.SIGKILL)
             id = await r.start("sh", "-c", "exit 3")
             assert await r.containers.wait(id) == 3
             assert marker.exists()
@@ -248,7 +248,7 @@ def test_of_two_spawners_the_slower_one_is_not_left_behind(run: Run) -> None:
             argv = list(r.link._argv)
             never = 'until [ -e "$0" ]; do sleep 0.01; done; exec "$@"'
             r.link._argv[:0] = ["/bin/sh", "-c", never, str(r.run / "nothing")]
-            os.kill(r.spawner(), signal.SIGKILL)
+            os.kill(await r.spawner(), signal.SIGKILL)
             await r.eventually(lambda: len(r.link._children) == 1 and r.link._serving == 0)
             (slow,) = r.link._children
             quick = os.posix_spawn(argv[0], argv, os.environ, setsid=True)  # noqa: ASYNC221 because it does not wait
@@ -262,10 +262,10 @@ def test_a_killed_zygote_is_replaced(run: Run) -> None:
     async def work() -> None:
         async with rig() as r:
             before = await r.start("sleep", "1000")
-            os.kill(r.zygote(), signal.SIGKILL)
+            os.kill(await r.zygote(), signal.SIGKILL)
             after = await r.start("sh", "-c", "exit 3")
             assert await r.containers.wait(after) == 3
-            os.kill(r.supervisor(before), signal.SIGKILL)
+            os.kill(await r.supervisor(before), signal.SIGKILL)
             await r.containers.kill(before, "TERM")
             await r.containers.kill(before)
             assert await r.containers.wait(before) == 137
@@ -283,7 +283,7 @@ def test_a_supervisor_killed_during_starts_is_made_up_for(run: Run, moment: int)
                 return await r.containers.wait(id)
 
             await r.eventually(lambda: len(r.all_supervisors()) == 1)
-            zygote = r.zygote()
+            zygote = await r.zygote()
             starts = [asyncio.ensure_future(one()) for _ in range(4)]
             await asyncio.sleep(moment / 1000)
             for pid in r.all_supervisors():
