@@ -75,7 +75,7 @@ class Rig:
         return [int(pid) for pid, name in found if name == wanted]
 
     def supervisors(self, id: str) -> list[int]:
-        """The zygote's namesakes that have the container's FIFOs open; two while one is forked. Launchers are children."""
+        """The zygote's namesakes that have the container's FIFOs open: one, two while it is forked, or none."""
         path = f"/{id[:12]}/stdout"
         return _eldest([pid for pid in self._named("ground-superv") if _has_open(pid, path)])
 
