@@ -117,14 +117,8 @@ def consume(document: Any) -> None:
     plan_container(config, HOST, id="c", bundle="/b", root="/r", views=(), console=True)
 
 
-def test_the_unchanged_document_is_fine() -> None:
-    consume(copy.deepcopy(FULL))
-
-
-@settings(max_examples=600, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(st.tuples(st.sampled_from(PLACES), _json), min_size=1, max_size=3))
-def test_a_document_with_anything_in_any_place(changes: list[tuple[tuple[Any, ...], Any]]) -> None:
-    document = copy.deepcopy(FULL)
+def changed(original: Any, changes: list[tuple[tuple[Any, ...], Any]]) -> Any:
+    document = copy.deepcopy(original)
     for path, value in changes:
         target: Any = document
         try:
@@ -133,6 +127,17 @@ def test_a_document_with_anything_in_any_place(changes: list[tuple[tuple[Any, ..
             target[path[-1]] = value
         except (KeyError, IndexError, TypeError):
             continue  # an earlier change has taken the place away
+    return document
+
+
+def test_the_unchanged_document_is_fine() -> None:
+    consume(copy.deepcopy(FULL))
+
+
+@settings(max_examples=600, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.tuples(st.sampled_from(PLACES), _json), min_size=1, max_size=3))
+def test_a_document_with_anything_in_any_place(changes: list[tuple[tuple[Any, ...], Any]]) -> None:
+    document = changed(FULL, changes)
     try:
         consume(document)
     except GroundError as error:
@@ -145,15 +150,7 @@ PROCESS_PLACES = places(FULL["process"])
 @settings(max_examples=300, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.sampled_from(PROCESS_PLACES), _json), min_size=1, max_size=3))
 def test_a_process_of_exec_with_anything_in_any_place(changes: list[tuple[tuple[Any, ...], Any]]) -> None:
-    document = copy.deepcopy(FULL["process"])
-    for path, value in changes:
-        target: Any = document
-        try:
-            for key in path[:-1]:
-                target = target[key]
-            target[path[-1]] = value
-        except (KeyError, IndexError, TypeError):
-            continue
+    document = changed(FULL["process"], changes)
     try:
         process = read_process(document)
         validate_process(process)

@@ -97,11 +97,12 @@ class Created:
 class _HostOnce:
     """What does not change while this process lives, looked up at the first launch."""
 
-    __slots__ = ("_groups", "_host")
+    __slots__ = ("_groups", "_host", "_processors")
 
     def __init__(self) -> None:
         self._groups: Groups | None = None
         self._host: Host | None = None
+        self._processors = 0
 
     def groups(self) -> Groups:
         if self._groups is None:
@@ -113,6 +114,11 @@ class _HostOnce:
             self._host = Host.look()
         return self._host
 
+    def processors(self) -> int:
+        if not self._processors:
+            self._processors = os.sysconf("SC_NPROCESSORS_CONF")  # reads a file
+        return self._processors
+
 
 _once = _HostOnce()
 
@@ -121,6 +127,7 @@ def prepare() -> None:
     """Look up what launches need to know of the host. Optional: a process that forks launchers calls it before."""
     _once.groups()
     _once.host()
+    _once.processors()
 
 
 def create(
@@ -248,7 +255,7 @@ def _create(
             warnings += _make_cgroup(groups, cgroup, config, lenient=lenient)  # while it mounts its root
             outside.admit(child, entrance.tasks)
         if cgroup:
-            outside.reset_affinity(child)
+            outside.reset_affinity(child, _once.processors())
         outside.await_ready(child, order)
     except BaseException:
         child.end()
@@ -413,7 +420,7 @@ def _admit_beside(
     if affinity:
         outside.set_affinity(child, affinity.final)
     elif grouped:
-        outside.reset_affinity(child)
+        outside.reset_affinity(child, _once.processors())
 
 
 def _exec_order(process: Process, state: Mapping[str, object], seccomp: dict[str, Any], plan: Plan) -> outside.Order:

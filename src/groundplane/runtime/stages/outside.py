@@ -258,17 +258,14 @@ def admit(child: Child, tasks: Sequence[str]) -> None:
             os.close(fd)
 
 
-_POSSIBLE_CPUS = os.sysconf("SC_NPROCESSORS_CONF")  # a kernel decides on it once; asking it reads a file
-
-
-def reset_affinity(child: Child) -> None:
+def reset_affinity(child: Child, processors: int) -> None:
     """Every CPU that its group may use, whatever the caller was bound to (runc ≥ 1.2). sched_setaffinity(2).
 
     A process keeps its own mask when it changes its group, and the mask of who called us is none of its business. It
     may still be on its way into the group: the kernel gives it what both the group and this leave.
     """
     try:
-        os.sched_setaffinity(child.pid, range(_POSSIBLE_CPUS))
+        os.sched_setaffinity(child.pid, range(processors))
     except OSError:
         pass  # a courtesy, as to runc: it runs where it was
 
