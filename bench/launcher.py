@@ -16,7 +16,7 @@ import sys
 sys.path.append(sys.argv[1])
 
 from groundplane.kernel.calls import process as p
-from groundplane.runtime import launch
+from groundplane.runtime import deletion, launch, lookups
 from groundplane.runtime.documents import read_config_file
 
 _SIX = p.CLONE_NEWNS | p.CLONE_NEWUTS | p.CLONE_NEWIPC | p.CLONE_NEWPID | p.CLONE_NEWNET | p.CLONE_NEWCGROUP
@@ -38,7 +38,7 @@ def floor(program: str) -> int:
 def main() -> None:
     bundle, cgroup = sys.argv[2:4]
     config, _ = read_config_file(bundle)
-    launch.prepare()
+    lookups.prepare()
     gc.collect()
     gc.freeze()
     gc.disable()
@@ -54,7 +54,7 @@ def main() -> None:
         else:
             os.waitpid(pid, 0)
             if made:
-                launch.delete(config, bundle=bundle, id="bench", cgroup=cgroup)
+                deletion.delete(config, bundle=bundle, id="bench", cgroup=cgroup)
             made = False
         sys.stderr.write("done\n")
         sys.stderr.flush()

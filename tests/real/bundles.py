@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from groundplane.kernel.cgroups import registry
-from groundplane.runtime import launch
+from groundplane.runtime import deletion, launch
+from groundplane.runtime.created import Created
 from groundplane.runtime.verbs.spec import example
 
 _NAMES = "sh cat ls true id sleep echo env ps hostname mount grep stat touch mknod dd tty readlink kill umask wc mkdir"
@@ -80,7 +81,7 @@ class Box:
         file.write_text(text)
         file.chmod(mode)
 
-    def create(self, stdio: tuple[int, int, int] = (0, 1, 2), **options: Any) -> launch.Created:
+    def create(self, stdio: tuple[int, int, int] = (0, 1, 2), **options: Any) -> Created:
         return launch.create(
             self.config, bundle=str(self.directory), id=self.id, stdio=stdio, cgroup=self.cgroup, **options
         )
@@ -100,7 +101,7 @@ class Box:
         return Result(code, out, created.warnings)
 
     def delete(self) -> list[str]:
-        return launch.delete(self.config, bundle=str(self.directory), id=self.id, cgroup=self.cgroup)
+        return deletion.delete(self.config, bundle=str(self.directory), id=self.id, cgroup=self.cgroup)
 
     def save(self) -> None:
         (self.directory / "config.json").write_text(json.dumps(self.config))
@@ -146,7 +147,7 @@ class Streams:
                 os.close(fd)
 
 
-def reap(created: launch.Created) -> int:
+def reap(created: Created) -> int:
     _, status = os.waitpid(created.pid, 0)
     os.close(created.pidfd)
     return os.waitstatus_to_exitcode(status)

@@ -17,7 +17,8 @@ from groundplane.kernel.cgroups import registry
 from groundplane.kernel.cgroups.contract import DeviceRule, Groups, Limits
 from groundplane.kernel.cgroups.v2 import V2
 from groundplane.kernel.errors import KernelError
-from groundplane.runtime import launch
+from groundplane.runtime.beside import exec_process
+from groundplane.runtime.failures import LaunchError
 
 pytestmark = pytest.mark.needs("root", "pure-v2", "busybox")
 
@@ -171,13 +172,13 @@ def test_unified_keys_are_written_as_they_are(box: Box) -> None:
 @pytest.mark.parametrize("key", ["memory.nosuch", "../cgroup.procs", "nosuch.max"])
 def test_a_unified_key_without_file_is_an_error(box: Box, key: str) -> None:
     box.linux["resources"]["unified"] = {key: "1"}
-    with pytest.raises(launch.LaunchError):
+    with pytest.raises(LaunchError):
         box.run("true")
 
 
 def test_what_v2_has_no_means_for_is_an_error(box: Box) -> None:
     box.linux["resources"]["network"] = {"classID": 7}
-    with pytest.raises(launch.LaunchError, match="v2"):
+    with pytest.raises(LaunchError, match="v2"):
         box.run("true")
 
 
@@ -225,7 +226,7 @@ def test_exec_beside_an_init_that_passed_its_controllers_on(box: Box) -> None:
         created.start()
         assert os.read(streams._read, 100) == b"ready\n"
         process = {**box.process, "args": ["cat", "/proc/self/cgroup"]}
-        beside = launch.exec_process(created.pid, process, stdio=streams.child, cgroup=box.cgroup)
+        beside = exec_process(created.pid, process, stdio=streams.child, cgroup=box.cgroup)
         beside.start()
         assert reap(beside) == 0
         assert os.read(streams._read, 100) == b"0::/inner\n"

@@ -20,8 +20,9 @@ from groundplane.kernel.calls import mount as m
 from groundplane.kernel.calls import process as p
 from groundplane.kernel.cgroups import registry
 from groundplane.kernel.errors import KernelError
-from groundplane.runtime import launch
-from groundplane.runtime.launch import LaunchError
+from groundplane.runtime.beside import exec_process
+from groundplane.runtime.created import Created
+from groundplane.runtime.failures import LaunchError
 from groundplane.runtime.steps.base import Inside
 from groundplane.runtime.steps.labels import SetLabel
 from groundplane.runtime.talk import pair
@@ -45,7 +46,7 @@ def box() -> Iterator[Box]:
 
 
 @pytest.fixture
-def running(box: Box) -> Iterator[launch.Created]:
+def running(box: Box) -> Iterator[Created]:
     box.process["args"] = ["sleep", "60"]
     created = box.create()
     created.start()
@@ -55,9 +56,9 @@ def running(box: Box) -> Iterator[launch.Created]:
     box.delete()
 
 
-def beside(box: Box, created: launch.Created, **process: object) -> str:
+def beside(box: Box, created: Created, **process: object) -> str:
     with Streams() as streams:
-        one = launch.exec_process(created.pid, {**box.process, **process}, stdio=streams.child, cgroup=box.cgroup)
+        one = exec_process(created.pid, {**box.process, **process}, stdio=streams.child, cgroup=box.cgroup)
         one.start()
         out = streams.read()
         reap(one)
@@ -109,7 +110,7 @@ def test_the_protection_of_the_interpreter_cannot_be_taken_away(box: Box) -> Non
 
 
 @pytest.mark.parametrize("cwd", [f"/proc/self/fd/{n}" for n in (3, 5, 7, 8, 9)] + ["/proc/self/fd/7/../../.."])
-def test_the_working_directory_of_exec_leads_nowhere(box: Box, running: launch.Created, cwd: str) -> None:
+def test_the_working_directory_of_exec_leads_nowhere(box: Box, running: Created, cwd: str) -> None:
     leak = os.open("/sys/fs/cgroup", os.O_RDONLY | os.O_DIRECTORY)
     os.set_inheritable(leak, True)
     try:

@@ -20,8 +20,9 @@ import pytest
 from tests.real.bundles import Box, Streams, reap
 
 from groundplane.kernel.cgroups import registry
-from groundplane.runtime import launch
-from groundplane.runtime.launch import LaunchError
+from groundplane.runtime.beside import exec_process
+from groundplane.runtime.failures import LaunchError
+from groundplane.runtime.hooks import run_poststart
 
 pytestmark = pytest.mark.needs("root", "cgroups", "busybox")
 
@@ -150,7 +151,7 @@ def test_an_agent_for_a_process_beside_init(box: Box) -> None:
             state = {"id": box.id, "status": "running", "bundle": str(box.directory), "annotations": {}}
             process = {**box.process, "args": ["busybox", "mkdir", "/x"]}
             profile = box.linux["seccomp"]
-            beside = launch.exec_process(
+            beside = exec_process(
                 created.pid, process, stdio=streams.child, cgroup=box.cgroup, seccomp=profile, state=state
             )
             beside.start()
@@ -293,7 +294,7 @@ def test_hook_states_on_standard_input(box: Box) -> None:
     box.process["args"] = ["sleep", "60"]
     created = box.create()
     created.start()
-    launch.run_poststart(box.config, bundle=str(box.directory), id=box.id, pid=created.pid)
+    run_poststart(box.config, bundle=str(box.directory), id=box.id, pid=created.pid)
     os.kill(created.pid, 9)
     reap(created)
     box.delete()

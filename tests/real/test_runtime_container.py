@@ -15,7 +15,8 @@ from tests.real.bundles import Box, Streams, reap
 
 from groundplane.kernel import caps
 from groundplane.kernel.cgroups import registry
-from groundplane.runtime import launch
+from groundplane.runtime.beside import exec_process
+from groundplane.runtime.failures import LaunchError
 
 pytestmark = pytest.mark.needs("root", "cgroups", "busybox")
 
@@ -356,7 +357,7 @@ def test_no_signal_is_blocked_or_ignored(box: Box) -> None:
 def test_a_document_without_a_process_can_be_created_only(box: Box) -> None:
     del box.config["process"]
     created = box.create()
-    with pytest.raises(launch.LaunchError, match="process property must not be empty"):
+    with pytest.raises(LaunchError, match="process property must not be empty"):
         created.start()
     box.delete()
 
@@ -381,7 +382,7 @@ def test_a_process_beside_init_in_a_user_namespace(box: Box) -> None:
         with Streams() as streams:
             script = "id -u; for n in user pid mnt net; do readlink /proc/self/ns/$n; done"
             process = {**box.process, "args": ["sh", "-c", script], "user": {"uid": 5, "gid": 5}}
-            beside = launch.exec_process(created.pid, process, stdio=streams.child, cgroup=box.cgroup)
+            beside = exec_process(created.pid, process, stdio=streams.child, cgroup=box.cgroup)
             beside.start()
             lines = streams.read().splitlines()
             assert reap(beside) == 0

@@ -14,7 +14,7 @@ import pytest
 from tests.real.bundles import Box, Streams, reap
 
 from groundplane.kernel.cgroups import registry
-from groundplane.runtime.launch import LaunchError
+from groundplane.runtime.failures import LaunchError
 
 pytestmark = pytest.mark.needs("root", "cgroups", "busybox")
 

@@ -15,7 +15,7 @@ from tests.real.bundles import Box
 
 from groundplane.kernel.calls import process as p
 from groundplane.kernel.cgroups import registry
-from groundplane.runtime.launch import LaunchError
+from groundplane.runtime.failures import LaunchError
 
 pytestmark = pytest.mark.needs("root", "cgroups", "busybox", "net", "ip")
 

@@ -13,8 +13,9 @@ import pytest
 from tests.real.bundles import Box, Streams, reap
 
 from groundplane.kernel.cgroups import registry
-from groundplane.runtime import launch
-from groundplane.runtime.launch import LaunchError
+from groundplane.runtime.beside import exec_process
+from groundplane.runtime.created import Created
+from groundplane.runtime.failures import LaunchError
 
 pytestmark = pytest.mark.needs("root", "cgroups", "busybox")
 
@@ -91,12 +92,10 @@ def test_the_execution_domain(box: Box) -> None:
     assert box.run("busybox", "uname", "-m").out.strip() == os.uname().machine
 
 
-def beside(box: Box, created: launch.Created, process: dict[str, Any], **more: Any) -> str:
+def beside(box: Box, created: Created, process: dict[str, Any], **more: Any) -> str:
     """What a process of exec writes."""
     with Streams() as streams:
-        one = launch.exec_process(
-            created.pid, {**box.process, **process}, stdio=streams.child, cgroup=box.cgroup, **more
-        )
+        one = exec_process(created.pid, {**box.process, **process}, stdio=streams.child, cgroup=box.cgroup, **more)
         one.start()
         out = streams.read()
         reap(one)
@@ -104,7 +103,7 @@ def beside(box: Box, created: launch.Created, process: dict[str, Any], **more: A
 
 
 @pytest.fixture
-def running(box: Box) -> Iterator[launch.Created]:
+def running(box: Box) -> Iterator[Created]:
     box.process["args"] = ["sleep", "60"]
     created = box.create()
     created.start()
@@ -114,12 +113,12 @@ def running(box: Box) -> Iterator[launch.Created]:
     box.delete()
 
 
-def test_the_execution_domain_of_exec(box: Box, running: launch.Created) -> None:
+def test_the_execution_domain_of_exec(box: Box, running: Created) -> None:
     out = beside(box, running, {"args": ["busybox", "uname", "-m"]}, personality="LINUX32")
     assert out.strip() in ("i686", "armv8l")
 
 
-def test_the_cpus_of_exec(box: Box, running: launch.Created) -> None:
+def test_the_cpus_of_exec(box: Box, running: Created) -> None:
     """config.md, "execCPUAffinity": `final` once it is in the container's cgroup; `initial` alone stays."""
     last = max(os.sched_getaffinity(0))
     look = {"args": ["grep", "Cpus_allowed_list", "/proc/self/status"]}

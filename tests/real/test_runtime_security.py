@@ -14,8 +14,8 @@ import pytest
 from tests.real.bundles import Box, CommandLine, Streams, reap
 
 from groundplane.kernel.cgroups import registry
-from groundplane.runtime import launch
-from groundplane.runtime.launch import LaunchError
+from groundplane.runtime.beside import exec_process
+from groundplane.runtime.failures import LaunchError
 
 pytestmark = pytest.mark.needs("root", "cgroups", "busybox")
 
@@ -193,7 +193,7 @@ def test_an_exec_gives_the_container_no_descriptor_of_the_host(box: Box) -> None
     try:
         with Streams() as streams:
             process = {**box.process, "args": ["sh", "-c", "for f in /proc/self/fd/*; do readlink $f; done; true"]}
-            beside = launch.exec_process(created.pid, process, stdio=streams.child, cgroup=box.cgroup)
+            beside = exec_process(created.pid, process, stdio=streams.child, cgroup=box.cgroup)
             beside.start()
             targets = [line for line in streams.read().splitlines() if line]
             assert reap(beside) == 0

@@ -16,8 +16,8 @@ from tests.real.bundles import Box, CommandLine, Streams, reap
 
 from groundplane import runtime
 from groundplane.kernel.cgroups import registry
-from groundplane.runtime import launch
-from groundplane.runtime.launch import LaunchError
+from groundplane.runtime.beside import exec_process
+from groundplane.runtime.failures import LaunchError
 
 pytestmark = pytest.mark.needs("root", "cgroups", "busybox")
 
@@ -96,7 +96,7 @@ def test_a_process_beside_init_of_a_joined_namespace(box: Box, holder: int) -> N
     try:
         with Streams() as streams:
             process = {**box.process, "args": ["sh", "-c", LOOK]}
-            beside = launch.exec_process(created.pid, process, stdio=streams.child, cgroup=box.cgroup)
+            beside = exec_process(created.pid, process, stdio=streams.child, cgroup=box.cgroup)
             beside.start()
             lines = streams.read().splitlines()
             assert reap(beside) == 0

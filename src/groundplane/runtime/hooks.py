@@ -12,18 +12,24 @@ import time
 from _signal import strsignal  # type: ignore[import-not-found] # because `signal` builds enumerations for 3 ms
 
 from groundplane.base.errors import GroundError
-from groundplane.oci.runtime import VERSION
+from groundplane.oci.runtime import VERSION, read_config
 from groundplane.runtime.documents import encode_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Any
 
-    from groundplane.oci.runtime import Hook
+    from groundplane.oci.runtime import Config, Hook
 
 
 class HookError(GroundError):
     """A hook failed, could not be started, or took too long."""
+
+
+def hook_state(id: str, bundle: str, config: Config) -> dict[str, object]:
+    """The container's state while it is being made (runtime.md, "State"), but for its pid."""
+    return {"id": id, "status": "creating", "bundle": bundle, "annotations": config.annotations}
 
 
 def complete_state(state: Mapping[str, object], pid: int) -> dict[str, object]:
@@ -72,6 +78,29 @@ def run_in_bundle(kind: str, hooks: Sequence[Hook], state: Mapping[str, object],
     finally:
         os.fchdir(here)
         os.close(here)
+
+
+def run_each(kind: str, hooks: Sequence[Hook], state: Mapping[str, object], pid: int) -> list[str]:
+    """Run them all; the sentences of those that fail."""
+    failures = []
+    for hook in hooks:
+        try:
+            run_in_bundle(kind, [hook], state, pid)
+        except HookError as error:
+            failures.append(str(error))
+    return failures
+
+
+def run_poststart(config: dict[str, Any], *, bundle: str, id: str, pid: int) -> None:
+    """Run poststart hooks; called once `start()` has returned.
+
+    Raises HookError; the caller then ends the container (runtime.md, "Lifecycle", 9, and runc).
+    """
+    if not (config.get("hooks") or {}).get("poststart"):
+        return
+    document = read_config(config)
+    state = {**hook_state(id, bundle, document), "status": "running"}
+    run_in_bundle("poststart", document.hooks.poststart, state, pid)
 
 
 def _run(hook: Hook, state: bytes, inherited: Mapping[str, str]) -> None:

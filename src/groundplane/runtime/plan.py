@@ -13,6 +13,7 @@ from groundplane.kernel.calls.process import CLONE_NEWCGROUP, CLONE_NEWNET, CLON
 from groundplane.oci.runtime import Process
 from groundplane.oci.runtime_reader import Reader
 from groundplane.runtime import options, plan_process
+from groundplane.runtime.hooks import hook_state
 from groundplane.runtime.program import environment
 from groundplane.runtime.steps import devices, identity, labels, mounts, namespaces, paths, rootfs, terminal
 from groundplane.runtime.steps.hooks import AskForHooks, RunHooks
@@ -145,11 +146,6 @@ def plan_container(
         state = {**state, "status": "created"}
         plan.start_hooks = RunHooks("startContainer", hooks.start_container, state, plan.environment)
     return plan
-
-
-def hook_state(id: str, bundle: str, config: Config) -> dict[str, object]:
-    """The container's state while it is being made (runtime.md, "State"), but for its pid."""
-    return {"id": id, "status": "creating", "bundle": bundle, "annotations": config.annotations}
 
 
 def plan_exec(

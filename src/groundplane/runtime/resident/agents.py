@@ -18,7 +18,9 @@ from groundplane.kernel.calls.ids import setgroups, sethostname, setresgid, setr
 from groundplane.kernel.calls.network import loopback_up
 from groundplane.kernel.errors import KernelError
 from groundplane.kernel.processes import exit_code, start_ticks
-from groundplane.runtime import launch
+from groundplane.runtime.beside import exec_process
+from groundplane.runtime.created import Created
+from groundplane.runtime.failures import LaunchError
 from groundplane.runtime.resident.channel import Channel
 from groundplane.wire.spawner import Exec, Exited, Failed, Message, Pin, Pinned, Started
 
@@ -40,8 +42,8 @@ def run_exec(order: Exec, control: Channel, document: int, stdio: list[int], *, 
             os.close(fd)
         ticks = start_ticks(created.pid)
         created.start()
-    except (launch.LaunchError, KernelError, OSError, ValueError) as error:
-        code = error.exit_code if isinstance(error, launch.LaunchError) else 126
+    except (LaunchError, KernelError, OSError, ValueError) as error:
+        code = error.exit_code if isinstance(error, LaunchError) else 126
         control.send(Failed(code, str(error)))
         return
     control.send(
@@ -55,16 +57,16 @@ def run_exec(order: Exec, control: Channel, document: int, stdio: list[int], *, 
     control.send(Exited(exit_code(status), False, 0))
 
 
-def _create_exec(order: Exec, document: int, stdio: list[int], seccomp_cache: str) -> launch.Created:
+def _create_exec(order: Exec, document: int, stdio: list[int], seccomp_cache: str) -> Created:
     if start_ticks(order.pid) != order.ticks:
-        raise launch.LaunchError(f"Container {order.id} is not running")
+        raise LaunchError(f"Container {order.id} is not running")
     os.lseek(document, 0, os.SEEK_SET)
     with os.fdopen(document, "rb") as f:
         wanted = json.load(f)
     given = dict(zip(order.stdio, stdio, strict=True))
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     try:
-        return launch.exec_process(
+        return exec_process(
             order.pid,
             wanted["process"],
             stdio=(given.get("0", null), given.get("1", null), given.get("2", null)),

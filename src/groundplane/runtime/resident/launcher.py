@@ -19,7 +19,8 @@ from struct import pack
 
 from groundplane.kernel.errors import KernelError
 from groundplane.kernel.processes import open_process, start_ticks
-from groundplane.runtime import launch
+from groundplane.runtime import deletion, launch
+from groundplane.runtime.failures import LaunchError
 from groundplane.runtime.resident import slots
 from groundplane.runtime.resident.channel import AF_UNIX, CLOEXEC, ROOM, SEQPACKET, Channel, close_all
 from groundplane.runtime.resident.streams import Ends
@@ -90,10 +91,10 @@ def _work(order: bytes, link: socket.socket) -> None:
             _make(spec, link, spawner)
         except _Orphaned:
             _undo(spec)
-        except (launch.LaunchError, KernelError, OSError, ValueError) as error:
+        except (LaunchError, KernelError, OSError, ValueError) as error:
             _undo(spec)
             # Docker's codes: 127 not found, 126 not executable, 128 for every other reason of its runtime.
-            code = error.exit_code if isinstance(error, launch.LaunchError) and error.exit_code > 1 else 128
+            code = error.exit_code if isinstance(error, LaunchError) and error.exit_code > 1 else 128
             _tell(Failed(code, str(error)))
     finally:
         os._exit(0)
@@ -164,7 +165,7 @@ def _undo(spec: Spawn) -> None:
     try:
         with open(f"{spec.run_dir}/config.json", "rb") as f:
             config = json.load(f)
-        launch.delete(config, bundle=spec.run_dir, id=spec.id, cgroup=spec.cgroup)
+        deletion.delete(config, bundle=spec.run_dir, id=spec.id, cgroup=spec.cgroup)
     except (OSError, ValueError, KernelError) as error:
         os.write(2, f"launcher of {spec.id[:12]}: cgroup {spec.cgroup} is left to the engine: {error}\n".encode())
     remove_files(spec)

@@ -18,7 +18,7 @@ import time
 from groundplane.kernel.calls import process
 from groundplane.kernel.cgroups import registry
 from groundplane.kernel.processes import exit_code
-from groundplane.runtime import launch
+from groundplane.runtime import lookups
 from groundplane.runtime.resident import slots
 from groundplane.runtime.resident.agents import run_exec, run_pin
 from groundplane.runtime.resident.channel import Channel, close_all, pair
@@ -82,7 +82,7 @@ class Spawner:
         self._listener = listener
         self._keeper = keeper
         self._groups = registry.detect()
-        launch.prepare()
+        lookups.prepare()
         self._zygote = Zygote(self._groups)
         self._poll = select.epoll()
         self._handlers: dict[int, Callable[[], None]] = {}

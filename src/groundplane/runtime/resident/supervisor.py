@@ -18,7 +18,7 @@ import time
 
 from groundplane.kernel.errors import KernelError
 from groundplane.kernel.processes import open_process
-from groundplane.runtime import launch
+from groundplane.runtime import deletion
 from groundplane.runtime.resident import slots
 from groundplane.runtime.resident.channel import Channel
 from groundplane.runtime.resident.clients import Client, Clients
@@ -316,4 +316,4 @@ def clear_up(spec: Spawn) -> None:
     """Remove what the runtime has made outside the container: its cgroup."""
     with open(f"{spec.run_dir}/config.json", "rb") as f:
         config = json.load(f)
-    launch.delete(config, bundle=spec.run_dir, id=spec.id, cgroup=spec.cgroup)
+    deletion.delete(config, bundle=spec.run_dir, id=spec.id, cgroup=spec.cgroup)

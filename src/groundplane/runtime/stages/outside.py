@@ -5,17 +5,13 @@ from __future__ import annotations
 import errno
 import os
 
-from groundplane.base.errors import GroundError
 from groundplane.kernel.calls import process as p
 from groundplane.kernel.calls.files import write_text
-from groundplane.kernel.calls.network import loopback_up
 from groundplane.kernel.calls.rlimits import prlimit
 from groundplane.kernel.errors import KernelError
-from groundplane.kernel.trampoline import read_report
+from groundplane.runtime.failures import LaunchError, Lost, launch_error
 from groundplane.runtime.hooks import run_in_bundle
-from groundplane.runtime.program import exec_error
-from groundplane.runtime.stages import inside
-from groundplane.runtime.steps.namespaces import FLAGS, PROC_NAMES
+from groundplane.runtime.stages import inside, namespaces
 from groundplane.runtime.talk import Gone, Talk, pair
 from groundplane.runtime.wording import cgroup_words, words
 
@@ -26,23 +22,6 @@ if TYPE_CHECKING:
     from groundplane.oci.runtime import Config, Process
     from groundplane.oci.runtime_linux import IdMapping
     from groundplane.runtime.plan import Plan
-
-
-class LaunchError(GroundError):
-    """The container or process could not be started; nothing of it is left.
-
-    `exit_code` is the shell's where the program itself is at fault: 127 it does not exist, 126 it cannot be executed;
-    1 for everything else. `str(error)` reads as runc's:
-    `unable to start container process: exec: "foo": executable file not found in $PATH`.
-    """
-
-    def __init__(self, message: str, exit_code: int = 1) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
-
-
-class Lost(LaunchError):
-    """The new process ended without a word: somebody, or the kernel for want of memory, killed it."""
 
 
 class Child:
@@ -114,11 +93,11 @@ def _clone(plan: Plan, descriptors: Descriptors, offsets: Sequence[str], cgroup_
     ignored = inside.ignored_signals()  # asked here, where it is known by heart
     ours, theirs = pair()
     try:
-        restore = _choose_for_children(plan.parent_namespaces, offsets)
+        restore = namespaces.choose_for_children(plan.parent_namespaces, offsets)
         try:
             pid, pidfd = p.clone3(0 if plan.join is not None else plan.clone_flags, cgroup_fd)
         except KernelError:
-            _restore(restore)
+            namespaces.restore_ours(restore)
             raise
     except KernelError:
         ours.close()
@@ -128,7 +107,7 @@ def _clone(plan: Plan, descriptors: Descriptors, offsets: Sequence[str], cgroup_
         if plan.join is not None:
             between.run(plan, theirs, descriptors, offsets)
         inside.run(plan, theirs, descriptors, ignored)
-    _restore(restore)
+    namespaces.restore_ours(restore)
     theirs.close()
     if plan.join is not None:
         os.close(pidfd)
@@ -150,69 +129,11 @@ def _await_birth(pid: int, talk: Talk) -> tuple[int, int]:
         raise
 
 
-def _choose_for_children(chosen: Sequence[tuple[str, str]], offsets: Sequence[str]) -> list[tuple[int, int]]:
-    """Enter the namespaces that our next child shall start in; returns (descriptor, flag) to go back.
-
-    setns(2) and unshare(2) into PID and time namespaces concern children only (pid_namespaces(7), time_namespaces(7)).
-    The others are entered here, for the length of one clone, when the child gets a new user namespace, from inside
-    which it could not enter them any more.
-    """
-    restore = []
-    for kind, path in chosen:
-        flag = FLAGS[kind]
-        own = os.open(f"/proc/self/ns/{PROC_NAMES.get(kind, kind)}", os.O_RDONLY | os.O_CLOEXEC)
-        restore.append((own, flag))
-        try:
-            if path:
-                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-                try:
-                    p.setns(fd, flag, path)
-                finally:
-                    os.close(fd)
-            else:
-                p.unshare(flag)
-                for line in offsets:  # before the first process enters it (time_namespaces(7))
-                    write_text("/proc/self/timens_offsets", line)
-        except OSError as error:
-            _restore(restore)
-            raise KernelError.of("open", error, path) from error
-        except KernelError:
-            _restore(restore)
-            raise
-    return restore
-
-
-def _restore(chosen: list[tuple[int, int]]) -> None:
-    for fd, flag in chosen:
-        p.setns(fd, flag, "our own namespace")
-        os.close(fd)
-
-
 def make_network(child: Child) -> None:
-    """Make the container's network namespace, with its loopback device up as runc has it, and hand it over.
-
-    The kernel needs half a millisecond for one, longer than for all the other namespaces. Made with the clone, inside
-    could only begin after it. We are in it ourselves for the moment, because unshare(2) is what makes one.
-    """
-    own = _open_own_network()
-    try:
-        p.unshare(p.CLONE_NEWNET)
-        try:
-            loopback_up()
-            made = _open_own_network()
-        finally:
-            p.setns(own, p.CLONE_NEWNET, "our own network namespace")
-    finally:
-        os.close(own)
+    """Make the container's network namespace and hand it over."""
+    made = namespaces.new_network()
     child.talk.say_with_fd("network", made)
     os.close(made)
-
-
-def _open_own_network() -> int:
-    try:
-        return os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
-        raise KernelError.of("open", error, "/proc/self/ns/net") from error
 
 
 def map_ids(child: Child, order: Order, uids: Sequence[IdMapping], gids: Sequence[IdMapping]) -> None:
@@ -350,19 +271,6 @@ def _serve(child: Child, order: Order, word: str, text: str, fd: int) -> None:
     child.talk.say("go")
 
 
-def launch_error(text: str) -> LaunchError:
-    """What inside said, `CODE SENTENCE`, as an error."""
-    code, _, sentence = text.partition(" ")
-    return LaunchError(sentence, int(code))
-
-
-def refusal(text: str) -> LaunchError:
-    """What the trampoline said, as an error: why execve(2) failed."""
-    number, path = read_report(text)
-    failure = exec_error(path, number)
-    return LaunchError(str(failure), failure.exit_code)
-
-
 def _set_limits(pid: int, process: Process) -> None:
     """rlimits: raising them needs rights over the host's user namespace, which inside may lack.
 
@@ -381,22 +289,3 @@ def _set_oom_score(pid: int, process: Process) -> None:
     """Lowering it needs such a right too. proc_pid_oom_score_adj(5)."""
     if process.oom_score_adj is not None:
         write_text(f"/proc/{pid}/oom_score_adj", str(process.oom_score_adj))
-
-
-def namespaces_of(pid: int) -> tuple[int, list[tuple[str, str]]]:
-    """In which namespaces `pid` differs from us, as flags, and (type, path) of those that a parent must choose."""
-    flags = 0
-    parent = []
-    for kind, flag in FLAGS.items():
-        theirs = f"/proc/{pid}/ns/{PROC_NAMES.get(kind, kind)}"
-        try:
-            if os.path.samestat(os.stat(theirs), os.stat(f"/proc/self/ns/{PROC_NAMES.get(kind, kind)}")):
-                continue
-        except FileNotFoundError:
-            if kind == "time":  # Linux ≥ 5.6
-                continue
-            raise LaunchError(f"process {pid} does not exist") from None
-        flags |= flag
-        if kind in ("pid", "time"):
-            parent.append((kind, theirs))
-    return flags, parent

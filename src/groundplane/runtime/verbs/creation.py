@@ -10,7 +10,7 @@ from groundplane.base.clock import rfc3339_nano
 from groundplane.base.errors import GroundError
 from groundplane.kernel.cgroups import registry
 from groundplane.kernel.errors import KernelError
-from groundplane.runtime import launch
+from groundplane.runtime import deletion
 from groundplane.runtime.arguments import whole_number
 from groundplane.runtime.documents import read_config_file
 from groundplane.runtime.state import Store, process_start_time
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from groundplane.runtime.arguments import Parsed
     from groundplane.runtime.commands import Globals
+    from groundplane.runtime.created import Created
 
 
 class Bundle:
@@ -171,13 +172,13 @@ def warn(globals: Globals, sentences: tuple[str, ...] | list[str]) -> None:
         globals.log.warning(sentence)
 
 
-def undo(store: Store, id: str, created: launch.Created | None, bundle: Bundle, cgroup: str) -> None:
+def undo(store: Store, id: str, created: Created | None, bundle: Bundle, cgroup: str) -> None:
     """After a failure behind the launch: nothing of the container stays (runtime.md, "Lifecycle", 12 and 13)."""
     if created is not None:
         if created.pidfd >= 0:  # else it has ended by itself: execve(2) failed
             created.abort()
-        launch.delete({**bundle.config, "hooks": None}, bundle="", id=id, cgroup=cgroup)
-        launch.release_root(bundle.config, bundle.directory)
+        deletion.delete({**bundle.config, "hooks": None}, bundle="", id=id, cgroup=cgroup)
+        deletion.release_root(bundle.config, bundle.directory)
     store.remove(id)
     if created is not None:  # else the launch has run them
-        launch.delete(bundle.config, bundle=bundle.directory, id=id, cgroup="")
+        deletion.delete(bundle.config, bundle=bundle.directory, id=id, cgroup="")

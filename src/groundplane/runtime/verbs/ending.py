@@ -9,7 +9,7 @@ from groundplane.base.errors import GroundError
 from groundplane.kernel.calls.process import pidfd_open, pidfd_send_signal
 from groundplane.kernel.cgroups import registry
 from groundplane.kernel.errors import KernelError
-from groundplane.runtime import launch
+from groundplane.runtime import deletion
 from groundplane.runtime.state import process_start_time
 
 TYPE_CHECKING = False
@@ -56,8 +56,8 @@ def end(container: Container) -> None:
 def clear(store: Store, container: Container) -> list[str]:
     """Remove everything of a container whose init has ended; sentences of failed poststop hooks."""
     id, bundle, cgroup = container.id, container.bundle, container.cgroup
-    launch.delete({**container.config, "hooks": None}, bundle=bundle, id=id, cgroup=cgroup)
-    launch.release_root(container.config, bundle)
+    deletion.delete({**container.config, "hooks": None}, bundle=bundle, id=id, cgroup=cgroup)
+    deletion.release_root(container.config, bundle)
     store.remove(id)
     # After everything else is gone (runtime.md, Lifecycle, 12 and 13).
-    return launch.delete(container.config, bundle=bundle, id=id, cgroup="")
+    return deletion.delete(container.config, bundle=bundle, id=id, cgroup="")

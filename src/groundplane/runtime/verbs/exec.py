@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from groundplane.base.errors import GroundError
-from groundplane.runtime import launch
 from groundplane.runtime.arguments import whole_number
+from groundplane.runtime.beside import exec_process, has_own_mounts
 from groundplane.runtime.documents import read_json
 from groundplane.runtime.state import Store
 from groundplane.runtime.verbs import creation
@@ -32,7 +32,7 @@ def exec(given: Parsed, globals: Globals) -> int:
     detach = given.switch("detach")
     terminal = process.get("terminal") is True
     creation.check_console(given.value("console-socket"), terminal=terminal, detach=detach)
-    created = launch.exec_process(
+    created = exec_process(
         container.pid,
         process,
         stdio=(0, 1, 2),
@@ -48,7 +48,7 @@ def exec(given: Parsed, globals: Globals) -> int:
             "bundle": container.bundle,
             "annotations": container.config.get("annotations") or {},
         },
-        chroot=not launch.has_own_mounts(container.config),
+        chroot=not has_own_mounts(container.config),
     )
     try:
         creation.warn(globals, created.warnings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from groundplane.kernel.calls.process import set_child_subreaper
 from groundplane.runtime import launch, protect
+from groundplane.runtime.hooks import run_poststart
 from groundplane.runtime.state import Store
 from groundplane.runtime.verbs import creation, readiness
 from groundplane.runtime.verbs.ending import clear
@@ -53,7 +54,7 @@ def run(given: Parsed, globals: Globals) -> int:
             attend(created)
         relay = readiness.listen(directory)
         created.start()
-        launch.run_poststart(bundle.config, bundle=bundle.directory, id=id, pid=created.pid)
+        run_poststart(bundle.config, bundle=bundle.directory, id=id, pid=created.pid)
         if relay:
             relay.wait(created.pidfd, created.pid) if detach else relay.wait_beside(created.pidfd)
             relay.close()

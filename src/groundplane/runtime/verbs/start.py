@@ -39,11 +39,11 @@ def start(given: Parsed, globals: Globals) -> int:
         relay = readiness.listen(container.directory)
         _open_gate(container)
     if (container.config.get("hooks") or {}).get("poststart"):
-        from groundplane.runtime import launch  # late: without such hooks `start` needs nothing of it
+        from groundplane.runtime.hooks import run_poststart  # late: without such hooks `start` needs nothing of it
         from groundplane.runtime.verbs.ending import end
 
         try:
-            launch.run_poststart(container.config, bundle=container.bundle, id=id, pid=container.pid)
+            run_poststart(container.config, bundle=container.bundle, id=id, pid=container.pid)
         except GroundError:
             end(container)
             raise
@@ -85,6 +85,6 @@ def _open_gate(container: Container) -> None:
     if word == "error":
         raise GroundError(text.partition(" ")[2])
     if word == "refused":
-        from groundplane.runtime.stages.outside import refusal  # late: it seldom is
+        from groundplane.runtime.failures import refusal  # late: it seldom is
 
         raise GroundError(str(refusal(text)))
