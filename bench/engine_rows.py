@@ -15,7 +15,6 @@ from bench import engine
 from bench import runtime as runtime_bench
 from bench.memory import daemons_pss
 from bench.rows import Figure, Goal, Row, Work, interleaved
-from tests.real.bundles import Box
 from tests.real.ground_rig import Ground, ground
 
 _BURST = 50
@@ -98,21 +97,8 @@ def _idle_container(g: Ground, count: int) -> Row:
 
 def runtime_rows(*, rounds: int) -> list[Row]:
     """`ground-runtime run` cold and the resident launch, beside runc and crun."""
-    directory = Path(tempfile.mkdtemp(prefix="ground-bench-", dir="/tmp"))
-    box = Box(directory)
-    box.process["args"] = ["true"]
-    box.linux["cgroupsPath"] = f"/{box.cgroup}"
-    box.save()
-    try:
-        with runtime_bench.works_of(box) as works:
-            taken = runtime_bench.samples(works, rounds)
-    finally:
-        from groundplane.kernel.cgroups import registry
-
-        groups = registry.detect()
-        groups.remove(box.cgroup)
-        groups.remove(f"ground-test-{os.getpid()}")
-        shutil.rmtree(directory)
+    with runtime_bench.bundle_of_true() as box, runtime_bench.works_of(box) as works:
+        taken = runtime_bench.samples(works, rounds)
     found = {name: Figure(times) for name, times in taken.items()}
     peers = {name: figure for name, figure in found.items() if name in ("runc", "crun")}
     floors = {f"floor: `{name}`": found[name] for name in ("python", "python -I -S")}

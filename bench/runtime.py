@@ -25,9 +25,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench import hidden
-from tests.real.bundles import Box
+from tests.real.bundles import Box, temporary_box
 
-from groundplane.kernel.cgroups import registry
 from groundplane.kernel.seccomp.tables import load
 from groundplane.oci.runtime_linux import Seccomp
 from groundplane.oci.runtime_reader import Reader
@@ -149,6 +148,14 @@ def crun_of(box: Box) -> Iterator[Work]:
         yield apart
 
 
+@contextmanager
+def bundle_of_true() -> Iterator[Box]:
+    with temporary_box() as box:
+        box.process["args"] = ["true"]
+        box.save()
+        yield box
+
+
 def seccomp() -> None:
     names = sorted(load("x86_64"))[::2]
     document = {"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{"names": names, "action": "SCMP_ACT_ALLOW"}]}
@@ -165,23 +172,13 @@ def seccomp() -> None:
 
 
 def main() -> None:
-    directory = Path(tempfile.mkdtemp(prefix="ground-bench-", dir="/tmp"))
-    box = Box(directory)
-    box.process["args"] = ["true"]
-    box.linux["cgroupsPath"] = f"/{box.cgroup}"
-    box.save()
-    try:
+    with bundle_of_true() as box:
         with works_of(box) as works:
             results = measure(works)
         runc = results.get("runc", (float("nan"),))[0]
         for name, (median, worst) in results.items():
             print(f"{name:<15} median {median:6.1f} ms, p90 {worst:6.1f} ms, {median / runc:.2f} x runc")
         seccomp()
-    finally:
-        groups = registry.detect()
-        groups.remove(box.cgroup)
-        groups.remove(f"ground-test-{os.getpid()}")
-        shutil.rmtree(directory)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +54,7 @@ class Box:
         self.process.pop("rlimits")
         self.id = directory.name
         self.cgroup = f"ground-test-{os.getpid()}/{self.id}"
+        self.linux["cgroupsPath"] = f"/{self.cgroup}"
 
     @property
     def process(self) -> dict[str, Any]:
@@ -151,6 +154,20 @@ def reap(created: Created) -> int:
     _, status = os.waitpid(created.pid, 0)
     os.close(created.pidfd)
     return os.waitstatus_to_exitcode(status)
+
+
+@contextmanager
+def temporary_box() -> Iterator[Box]:
+    """A box in a directory of its own; whatever is still in its cgroup in the end is killed, and both are removed."""
+    directory = Path(tempfile.mkdtemp(prefix="ground-test-", dir="/tmp"))
+    box = Box(directory)
+    try:
+        yield box
+    finally:
+        groups = registry.detect()
+        groups.kill(box.cgroup)
+        groups.remove(box.cgroup.partition("/")[0])
+        shutil.rmtree(directory)
 
 
 class CommandLine:

@@ -1,61 +1,17 @@
-"""Bundles and command lines for tests that run `ground-runtime`, alone or beside runc.
-
-A test module has the fixtures by giving them names of its own: `box, make, ground = runtime_rig.box, …`.
-"""
+"""What tests of `ground-runtime`'s command line share: its sentences, waiting, and what a group grants."""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
-import tempfile
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import pytest
-from tests.real.bundles import COMMAND, Box, CommandLine
+from tests.real.bundles import CommandLine
 
 from groundplane.kernel.cgroups import registry
 
 V2 = registry.detect().layout == "v2" if os.path.isdir("/sys/fs/cgroup") else False
-
-
-@pytest.fixture
-def box() -> Iterator[Box]:
-    directory = Path(tempfile.mkdtemp(prefix="ground-test-", dir="/tmp"))
-    box = Box(directory)
-    box.linux["cgroupsPath"] = f"/{box.cgroup}"
-    box.process["args"] = ["sleep", "1000"]
-    box.save()
-    try:
-        yield box
-        assert box.leftovers() == []
-    finally:
-        groups = registry.detect()
-        groups.kill(box.cgroup)
-        groups.remove(box.cgroup.partition("/")[0])
-        shutil.rmtree(directory)
-
-
-@pytest.fixture
-def make(box: Box) -> Iterator[Callable[..., CommandLine]]:
-    """Command lines with roots of their own; their containers are deleted behind the test."""
-    made: list[CommandLine] = []
-
-    def one(*program: str) -> CommandLine:
-        made.append(CommandLine(box.directory / f"state{len(made)}", list(program) or COMMAND))
-        return made[-1]
-
-    yield one
-    for command in made:
-        for id in command("list", "-q").stdout.split():
-            command("delete", "--force", id)
-
-
-@pytest.fixture
-def ground(make: Callable[..., CommandLine]) -> CommandLine:
-    return make()
 
 
 def sentence(done: subprocess.CompletedProcess[str]) -> str:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -27,20 +25,6 @@ _NOTHING = DeviceRule(allow=False, kind="a", major=None, minor=None, access="rwm
 
 def null(access: str, *, allow: bool = True) -> DeviceRule:
     return DeviceRule(allow=allow, kind="c", major=1, minor=3, access=access)
-
-
-@pytest.fixture
-def box() -> Iterator[Box]:
-    directory = Path(tempfile.mkdtemp(prefix="ground-test-", dir="/tmp"))
-    box = Box(directory)
-    try:
-        yield box
-        assert box.leftovers() == []
-    finally:
-        groups = registry.detect()
-        groups.kill(box.cgroup)
-        groups.remove(box.cgroup.partition("/")[0])
-        shutil.rmtree(directory)
 
 
 @pytest.fixture

@@ -94,7 +94,10 @@ def lookup(where: Pod, name: str, kind: int = dns.A, *, tcp: bool = False) -> dn
         if tcp:
             with socket.create_connection(("10.96.0.10", 53), timeout=30) as stream:
                 stream.sendall(struct.pack(">H", len(data)) + data)
-                return stream.recv(5000)[2:]
+                answer = b""
+                while len(answer) < 2 or len(answer) < 2 + struct.unpack(">H", answer[:2])[0]:
+                    answer += stream.recv(5000)
+                return answer[2:]
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
             datagrams.settimeout(30)
             datagrams.connect(("10.96.0.10", 53))

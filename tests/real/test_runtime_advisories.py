@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +17,6 @@ from tests.real.bundles import Box, CommandLine, Streams, reap
 
 from groundplane.kernel.calls import mount as m
 from groundplane.kernel.calls import process as p
-from groundplane.kernel.cgroups import registry
 from groundplane.kernel.errors import KernelError
 from groundplane.runtime.beside import exec_process
 from groundplane.runtime.created import Created
@@ -28,21 +26,6 @@ from groundplane.runtime.steps.labels import SetLabel
 from groundplane.runtime.talk import pair
 
 pytestmark = pytest.mark.needs("root", "cgroups", "busybox")
-
-
-@pytest.fixture
-def box() -> Iterator[Box]:
-    directory = Path(tempfile.mkdtemp(prefix="ground-test-", dir="/tmp"))
-    box = Box(directory)
-    try:
-        yield box
-        assert box.leftovers() == []
-    finally:
-        groups = registry.detect()
-        groups.kill(box.cgroup)
-        groups.remove(box.cgroup)
-        groups.remove(box.cgroup.partition("/")[0])
-        shutil.rmtree(directory)
 
 
 @pytest.fixture
@@ -98,7 +81,6 @@ def test_the_protection_of_the_interpreter_cannot_be_taken_away(box: Box) -> Non
     (box.root / "evil").symlink_to("/proc/self/exe")
     box.process["args"] = ["/evil", "-I", "-S", "-c", _TAMPER]
     box.process["env"] += [f"PYTHONHOME={os.path.dirname(os.path.dirname(os.path.realpath('/proc/self/exe')))}"]
-    box.linux["cgroupsPath"] = f"/{box.cgroup}"
     box.save()
     done = CommandLine(box.directory / "state")("run", "--bundle", str(box.directory), "evil")
     shutil.rmtree(box.directory / "state")
@@ -200,7 +182,6 @@ def test_a_mount_point_exchanged_for_a_link_while_it_is_mounted_on(box: Box) -> 
 def test_exec_gives_no_inheritable_capabilities(box: Box) -> None:
     """They would reach programs with file capabilities of a user without any."""
     box.process["args"] = ["sleep", "60"]
-    box.linux["cgroupsPath"] = f"/{box.cgroup}"
     box.save()
     command = CommandLine(box.directory / "state")
     assert command("run", "--detach", "--bundle", str(box.directory), "c").returncode == 0

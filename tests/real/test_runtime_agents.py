@@ -7,12 +7,9 @@ import errno
 import fcntl
 import json
 import os
-import shutil
 import socket
 import struct
-import tempfile
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,21 +22,6 @@ from groundplane.runtime.failures import LaunchError
 from groundplane.runtime.hooks import run_poststart
 
 pytestmark = pytest.mark.needs("root", "cgroups", "busybox")
-
-
-@pytest.fixture
-def box() -> Iterator[Box]:
-    directory = Path(tempfile.mkdtemp(prefix="ground-test-", dir="/tmp"))
-    box = Box(directory)
-    try:
-        yield box
-        assert box.leftovers() == []
-    finally:
-        groups = registry.detect()
-        groups.kill(box.cgroup)
-        groups.remove(box.cgroup)
-        groups.remove(box.cgroup.partition("/")[0])
-        shutil.rmtree(directory)
 
 
 # linux/seccomp.h: struct seccomp_notif { __u64 id; __u32 pid, flags; struct seccomp_data { int nr; __u32 arch;

@@ -4,34 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 from tests.real.bundles import Box, CommandLine
-
-from groundplane.kernel.cgroups import registry
 
 pytestmark = pytest.mark.needs("root", "cgroups", "busybox")
 
 
 @pytest.fixture
-def box() -> Iterator[Box]:
-    directory = Path(tempfile.mkdtemp(prefix="ground-test-", dir="/tmp"))
-    box = Box(directory)
-    box.linux["cgroupsPath"] = f"/{box.cgroup}"
+def box(box: Box) -> Box:
     box.process["args"] = ["true"]
-    try:
-        yield box
-        assert box.leftovers() == []
-    finally:
-        groups = registry.detect()
-        groups.kill(box.cgroup)
-        groups.remove(box.cgroup)
-        groups.remove(box.cgroup.partition("/")[0])
-        shutil.rmtree(directory)
+    return box
 
 
 def no_root(box: Box) -> None:

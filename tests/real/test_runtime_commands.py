@@ -5,11 +5,8 @@ from __future__ import annotations
 import array
 import json
 import os
-import shutil
 import socket
 import subprocess
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,35 +14,15 @@ from tests.real.bundles import COMMAND, Box, CommandLine
 from tests.real.unprivileged import unprivileged
 
 from groundplane import runtime
-from groundplane.kernel.cgroups import registry
 
 pytestmark = pytest.mark.needs("root", "cgroups", "busybox")
 
 
 @pytest.fixture
-def box() -> Iterator[Box]:
-    directory = Path(tempfile.mkdtemp(prefix="ground-test-", dir="/tmp"))
-    box = Box(directory)
-    box.linux["cgroupsPath"] = f"/{box.cgroup}"
+def box(box: Box) -> Box:
     box.process["args"] = ["sleep", "100"]
     box.save()
-    try:
-        yield box
-        assert box.leftovers() == []
-    finally:
-        groups = registry.detect()
-        groups.kill(box.cgroup)
-        groups.remove(box.cgroup)
-        groups.remove(box.cgroup.partition("/")[0])
-        shutil.rmtree(directory)
-
-
-@pytest.fixture
-def ground(box: Box) -> Iterator[CommandLine]:
-    command = CommandLine(box.directory / "state")
-    yield command
-    for id in command("list", "-q").stdout.split():
-        command("delete", "--force", id)
+    return box
 
 
 def failure(done: subprocess.CompletedProcess[str]) -> str:

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from tests.real.bundles import Box, Streams, reap
@@ -19,21 +15,6 @@ from groundplane.runtime.beside import exec_process
 from groundplane.runtime.failures import LaunchError
 
 pytestmark = pytest.mark.needs("root", "cgroups", "busybox")
-
-
-@pytest.fixture
-def box() -> Iterator[Box]:
-    directory = Path(tempfile.mkdtemp(prefix="ground-test-", dir="/tmp"))
-    box = Box(directory)
-    try:
-        yield box
-        assert box.leftovers() == []
-    finally:
-        groups = registry.detect()
-        groups.kill(box.cgroup)
-        groups.remove(box.cgroup)
-        groups.remove(box.cgroup.partition("/")[0])
-        shutil.rmtree(directory)
 
 
 # Namespaces.

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 from tests.real.bundles import Box, Streams, reap
@@ -16,21 +13,6 @@ from groundplane.kernel.cgroups import registry
 from groundplane.runtime.failures import LaunchError
 
 pytestmark = pytest.mark.needs("root", "cgroups", "busybox")
-
-
-@pytest.fixture
-def box() -> Iterator[Box]:
-    directory = Path(tempfile.mkdtemp(prefix="ground-test-", dir="/tmp"))
-    box = Box(directory)
-    try:
-        yield box
-        assert box.leftovers() == []
-    finally:
-        groups = registry.detect()
-        groups.kill(box.cgroup)
-        groups.remove(box.cgroup)
-        groups.remove(box.cgroup.partition("/")[0])
-        shutil.rmtree(directory)
 
 
 def args(*words: str) -> Callable[[Box], None]:

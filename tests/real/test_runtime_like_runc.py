@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 import os
 import select
-import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,29 +13,6 @@ from tests.real.bundles import COMMAND, Box, CommandLine
 from groundplane.kernel.cgroups import registry
 
 pytestmark = pytest.mark.needs("root", "cgroups", "busybox")
-
-
-@pytest.fixture
-def box() -> Iterator[Box]:
-    box = Box(Path(tempfile.mkdtemp(prefix="ground-test-", dir="/tmp")))
-    box.linux["cgroupsPath"] = f"/{box.cgroup}"
-    try:
-        yield box
-        assert box.leftovers() == []
-    finally:
-        groups = registry.detect()
-        groups.kill(box.cgroup)
-        groups.remove(box.cgroup)
-        groups.remove(box.cgroup.partition("/")[0])
-        shutil.rmtree(box.directory)
-
-
-@pytest.fixture
-def ground(box: Box) -> Iterator[CommandLine]:
-    command = CommandLine(box.directory / "state")
-    yield command
-    for id in command("list", "-q").stdout.split():
-        command("delete", "--force", id)
 
 
 def run(box: Box, ground: CommandLine, *args: str) -> str:

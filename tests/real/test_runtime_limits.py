@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 from tests.contracts.cgroups_suite import put
-from tests.real import runtime_rig
 from tests.real.bundles import COMMAND, Box, CommandLine
 from tests.real.runtime_rig import V2, granted
 
@@ -22,7 +21,13 @@ from groundplane.kernel.cgroups import registry
 from groundplane.kernel.cgroups.contract import Limits
 
 pytestmark = pytest.mark.needs("root", "cgroups", "busybox")
-box, make, ground = runtime_rig.box, runtime_rig.make, runtime_rig.ground
+
+
+@pytest.fixture
+def box(box: Box) -> Box:
+    box.process["args"] = ["sleep", "1000"]
+    box.save()
+    return box
 
 
 def keys(value: Any, path: str = "") -> set[str]:

@@ -4,44 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.real.bundles import Box, CommandLine
 
-from groundplane.kernel.cgroups import registry
-
 pytestmark = pytest.mark.needs("root", "cgroups", "busybox")
-
-
-@pytest.fixture
-def box() -> Iterator[Box]:
-    directory = Path(tempfile.mkdtemp(prefix="ground-test-", dir="/tmp"))
-    box = Box(directory)
-    box.linux["cgroupsPath"] = f"/{box.cgroup}"
-    try:
-        yield box
-        assert box.leftovers() == []
-    finally:
-        groups = registry.detect()
-        groups.kill(box.cgroup)
-        groups.remove(box.cgroup)
-        groups.remove(box.cgroup.partition("/")[0])
-        shutil.rmtree(directory)
-
-
-@pytest.fixture
-def ground(box: Box) -> Iterator[CommandLine]:
-    command = CommandLine(box.directory / "state")
-    yield command
-    for id in command("list", "-q").stdout.split():
-        command("delete", "--force", id)
-    assert list((box.directory / "state").iterdir()) == []
 
 
 @pytest.fixture

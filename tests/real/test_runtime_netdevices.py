@@ -3,36 +3,17 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
-import tempfile
 import traceback
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 from tests.real.bundles import Box
 
 from groundplane.kernel.calls import process as p
-from groundplane.kernel.cgroups import registry
 from groundplane.runtime.failures import LaunchError
 
 pytestmark = pytest.mark.needs("root", "cgroups", "busybox", "net", "ip")
-
-
-@pytest.fixture
-def box() -> Iterator[Box]:
-    directory = Path(tempfile.mkdtemp(prefix="ground-test-", dir="/tmp"))
-    box = Box(directory)
-    try:
-        yield box
-        assert box.leftovers() == []
-    finally:
-        groups = registry.detect()
-        groups.kill(box.cgroup)
-        groups.remove(box.cgroup)
-        groups.remove(box.cgroup.partition("/")[0])
-        shutil.rmtree(directory)
 
 
 def on_another_host(work: Callable[[], None]) -> None:

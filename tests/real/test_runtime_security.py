@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,21 +16,6 @@ from groundplane.runtime.beside import exec_process
 from groundplane.runtime.failures import LaunchError
 
 pytestmark = pytest.mark.needs("root", "cgroups", "busybox")
-
-
-@pytest.fixture
-def box() -> Iterator[Box]:
-    directory = Path(tempfile.mkdtemp(prefix="ground-test-", dir="/tmp"))
-    box = Box(directory)
-    try:
-        yield box
-        assert box.leftovers() == []
-    finally:
-        groups = registry.detect()
-        groups.kill(box.cgroup)
-        groups.remove(box.cgroup)
-        groups.remove(box.cgroup.partition("/")[0])
-        shutil.rmtree(directory)
 
 
 @pytest.mark.parametrize("target", ["/etc", "../../../../etc", "/proc/self/cwd/etc", "/proc/1/root/etc"])
@@ -155,7 +138,6 @@ def execute_the_executor(box: Box, trick: str) -> subprocess.CompletedProcess[st
         box.write("evil", f"#!/proc/self/exe -IS\n{ESCAPE}")
         box.process["args"] = ["/evil"]
     box.process["env"] += [f"PYTHONHOME={os.path.dirname(os.path.dirname(os.path.realpath('/proc/self/exe')))}"]
-    box.linux["cgroupsPath"] = f"/{box.cgroup}"
     box.save()
     try:
         return CommandLine(box.directory / "state")("run", "--bundle", str(box.directory), "evil")

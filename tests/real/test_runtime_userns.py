@@ -15,28 +15,12 @@ import pytest
 from tests.real.bundles import Box, CommandLine, Streams, reap
 
 from groundplane import runtime
-from groundplane.kernel.cgroups import registry
 from groundplane.runtime.beside import exec_process
 from groundplane.runtime.failures import LaunchError
 
 pytestmark = pytest.mark.needs("root", "cgroups", "busybox")
 
 USER = 1000
-
-
-@pytest.fixture
-def box() -> Iterator[Box]:
-    directory = Path(tempfile.mkdtemp(prefix="ground-test-", dir="/tmp"))
-    box = Box(directory)
-    try:
-        yield box
-        assert box.leftovers() == []
-    finally:
-        groups = registry.detect()
-        groups.kill(box.cgroup)
-        groups.remove(box.cgroup)
-        groups.remove(box.cgroup.partition("/")[0])
-        shutil.rmtree(directory)
 
 
 def own(box: Box, uid: int) -> None:
@@ -192,6 +176,7 @@ def rootless(box: Box) -> Box:
     box.namespace("user")
     box.linux["uidMappings"] = box.linux["gidMappings"] = [{"containerID": 0, "hostID": USER, "size": 1}]
     box.linux["resources"] = {}
+    del box.linux["cgroupsPath"]
     for mount in box.config["mounts"]:
         mount["options"] = [option for option in mount.get("options", []) if option != "gid=5"]
     own(box, USER)

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.real import runtime_rig
 from tests.real.bundles import COMMAND, Box, CommandLine
 from tests.real.runtime_rig import sentence, wait_until_stopped
 from tests.real.unprivileged import unprivileged
@@ -19,7 +18,13 @@ from tests.real.unprivileged import unprivileged
 from groundplane.kernel.cgroups import registry
 
 pytestmark = pytest.mark.needs("root", "cgroups", "busybox")
-box, make, ground = runtime_rig.box, runtime_rig.make, runtime_rig.ground
+
+
+@pytest.fixture
+def box(box: Box) -> Box:
+    box.process["args"] = ["sleep", "1000"]
+    box.save()
+    return box
 
 
 def answers(command: CommandLine, box: Box, script: list[list[str]]) -> list[tuple[str, int, str]]:

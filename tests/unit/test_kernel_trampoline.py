@@ -90,7 +90,12 @@ def test_the_other_machines_pause_waits(tmp_path: Path) -> None:
     with subprocess.Popen(["qemu-aarch64-static", "-strace", str(file)], stderr=subprocess.PIPE) as process:
         try:
             assert process.stderr is not None
-            assert b"ppoll(" in os.read(process.stderr.fileno(), 4096)
+            said = b""
+            while b"ppoll(" not in said:  # it writes a line in pieces
+                piece = os.read(process.stderr.fileno(), 4096)
+                assert piece, said
+                said += piece
+            assert process.poll() is None
         finally:
             process.kill()
 
