@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from groundplane.cli.documents import decode, encode, quoted
+from groundplane.base.quickjson import decode, encode, quoted, quoted_ascii
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -29,12 +29,16 @@ def test_values_survive(value: object) -> None:
 @given(st.binary(max_size=30) | st.text('[]{}",:0123456789.eE-+truefalsn \\', max_size=20).map(str.encode))
 def test_any_bytes_are_as_the_module_says(data: bytes) -> None:
     try:
-        wanted = json.loads(data.decode()) if data.strip() else None
+        wanted = json.loads(data.decode(), parse_constant=_refuse)
     except ValueError:
         with pytest.raises(ValueError):
             decode(data)
         return
-    assert decode(data) == wanted or math.isnan(wanted)
+    assert decode(data) == wanted
+
+
+def _refuse(name: str) -> float:
+    raise ValueError(name)
 
 
 def test_what_json_does_not_have() -> None:
@@ -42,4 +46,8 @@ def test_what_json_does_not_have() -> None:
         encode({"a": object()})
     with pytest.raises(ValueError):
         encode(math.inf)
+    for text in ("NaN", "-Infinity", ""):
+        with pytest.raises(ValueError):
+            decode(text)
+    assert quoted_ascii('a"é\n') == '"a\\"\\u00e9\\n"'
     assert quoted('a"ü\n') == '"a\\"ü\\n"'

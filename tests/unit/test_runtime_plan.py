@@ -12,7 +12,7 @@ from groundplane.kernel.calls import mount as m
 from groundplane.kernel.calls import process as p
 from groundplane.oci.runtime import RuntimeDocumentError, read_config
 from groundplane.runtime import arguments, options, talk
-from groundplane.runtime.documents import decode, encode_text
+from groundplane.runtime.documents import decode
 from groundplane.runtime.plan import Host, Plan, plan_container
 from groundplane.runtime.program import ProgramError, environment
 from groundplane.runtime.resources import limits_of
@@ -322,7 +322,6 @@ def test_what_is_no_json_is_one_sentence(text: str) -> None:
 
 def test_json() -> None:
     assert decode(' {"a": [1, 2.5, null, true, "\\u00e9"]}\n', "x") == {"a": [1, 2.5, None, True, "é"]}
-    assert encode_text('a"é\n') == '"a\\"\\u00e9\\n"'
 
 
 def test_the_last_words_of_the_other_side_are_heard_even_if_it_did_not_listen() -> None:

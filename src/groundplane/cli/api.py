@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 from groundplane.base.errors import GroundError
-from groundplane.cli.documents import decode, encode
+from groundplane.base.quickjson import decode, encode
 from groundplane.cli.http import ProtocolError, Response, send, target
 
 TYPE_CHECKING = False
@@ -86,7 +86,7 @@ class Api:
 
     def json(self, method: str, path: str, query: dict[str, str] | None = None, body: object = None) -> Any:
         """The answer's document; None where it has no body."""
-        return decode(self.open(method, path, query, body).read())
+        return _document(self.open(method, path, query, body))
 
     @staticmethod
     def _response(pending: Pending) -> Response:
@@ -113,7 +113,7 @@ class Pending:
         response = self.response()
         if response.status >= 400:
             raise _error(response)
-        return decode(response.read())
+        return _document(response)
 
     def done(self) -> None:
         """Wait for an answer that has nothing to say. Raises ApiError."""
@@ -124,6 +124,11 @@ class Pending:
 
     def close(self) -> None:
         self._socket.close()
+
+
+def _document(response: Response) -> Any:
+    body = response.read()
+    return decode(body) if body else None
 
 
 def _error(response: Response) -> ApiError:

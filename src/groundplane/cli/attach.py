@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from groundplane.base.errors import GroundError
+from groundplane.base.quickjson import decode
 from groundplane.cli.api import Api
-from groundplane.cli.documents import decode
 from groundplane.cli.options import Command, flag
 from groundplane.cli.place import Place
 

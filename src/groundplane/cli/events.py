@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 import time
 
+from groundplane.base.quickjson import decode
 from groundplane.cli.api import Api
-from groundplane.cli.documents import decode
 from groundplane.cli.logs import moment
 from groundplane.cli.options import Command, many, text
 from groundplane.cli.place import Place

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
+from groundplane.base.quickjson import quoted
 from groundplane.cli.api import Api
-from groundplane.cli.documents import quoted
 from groundplane.cli.options import Command, flag, many, number, text
 from groundplane.cli.place import Place
 from groundplane.cli.tables import ellipsis, filter_argument, listing, short_id, show

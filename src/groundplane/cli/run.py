@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 
 from groundplane.base.errors import GroundError
+from groundplane.base.quickjson import decode
 from groundplane.cli.api import Api, ApiError
 from groundplane.cli.container_flags import ALIASES, CREATE_OPTIONS, NOTE, create_body
 from groundplane.cli.create import CannotRun, create_container
-from groundplane.cli.documents import decode
 from groundplane.cli.options import Command, FlagError, Parsed, flag
 from groundplane.cli.place import Place
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from groundplane.base.quickjson import decode
 from groundplane.cli.api import Api, ApiError
-from groundplane.cli.documents import decode
 from groundplane.cli.each import for_each
 from groundplane.cli.options import ArgumentError, Command, flag
 from groundplane.cli.place import Place

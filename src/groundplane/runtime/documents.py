@@ -1,48 +1,25 @@
-"""JSON files of the command line: read with one sentence for what is wrong, written whole or not at all.
-
-The `json` package brings `re`, `enum` and `collections` along, 5 ms of a cold start that has 20; its scanner and its
-string encoder are C functions that need none of them, so they are used directly where CPython has them.
-"""
+"""JSON files of the command line: read with one sentence for what is wrong, written whole or not at all."""
 
 from __future__ import annotations
 
 import os
 
+from groundplane.base import quickjson
 from groundplane.base.errors import GroundError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any, BinaryIO
 
 _LIMIT = 64 << 20  # bytes; the largest documents seen in the field are a few hundred kilobytes
-_BLANKS = " \t\n\r"
-
-
-class _Settings:
-    """What the C scanner asks its owner for: plain values, no hooks, and none of the numbers that JSON has not."""
-
-    strict = True
-    object_hook = None
-    object_pairs_hook = None
-    parse_float = float
-    parse_int = int
-
-    @staticmethod
-    def parse_constant(name: str) -> Any:
-        raise ValueError(f"{name} is not JSON")
 
 
 def decode(text: str, what: str) -> Any:
     """The one JSON value of a text; `what` names it in the error. Raises GroundError."""
     try:
-        value, end = _scanner()(text, len(text) - len(text.lstrip(_BLANKS)))
-    except (ValueError, StopIteration, RecursionError, SystemError) as error:
-        # SystemError: CPython 3.11's scanner takes its exception from `json.decoder` and forgets to import it.
+        return quickjson.decode(text)
+    except (ValueError, RecursionError) as error:
         raise GroundError(f"{what}: not a JSON document: {_problem(text)}") from error
-    if text[end:].strip(_BLANKS):
-        raise GroundError(f"{what}: not a JSON document: {_problem(text)}")
-    return value
 
 
 def _problem(text: str) -> str:
@@ -56,27 +33,6 @@ def _problem(text: str) -> str:
     except RecursionError:
         return "it is nested too deeply"
     return "NaN and Infinity are no numbers of JSON"
-
-
-def _scanner() -> Callable[[str, int], tuple[Any, int]]:
-    try:
-        from _json import make_scanner
-    except ImportError:
-        from json.decoder import JSONDecoder
-
-        return JSONDecoder().raw_decode
-    settings: Any = _Settings
-    return make_scanner(settings)
-
-
-def encode_text(text: str) -> str:
-    """A JSON string."""
-    try:
-        from _json import encode_basestring_ascii as encode
-    except ImportError:
-        from json.encoder import encode_basestring_ascii as encode
-    quoted: str = encode(text)
-    return quoted
 
 
 def read_text(path: str) -> str:

@@ -12,8 +12,8 @@ import time
 from _signal import strsignal  # type: ignore[import-not-found] # because `signal` builds enumerations for 3 ms
 
 from groundplane.base.errors import GroundError
+from groundplane.base.quickjson import quoted_ascii
 from groundplane.oci.runtime import VERSION, read_config
-from groundplane.runtime.documents import encode_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,8 +52,8 @@ def _object(values: Mapping[str, object]) -> str:
     """JSON of texts, numbers and mappings of them. Without `json`: inside a container there is nothing to import."""
     pairs = []
     for name, value in values.items():
-        text = _object(value) if isinstance(value, dict) else encode_text(value) if isinstance(value, str) else value
-        pairs.append(f"{encode_text(name)}:{text}")
+        text = _object(value) if isinstance(value, dict) else quoted_ascii(value) if isinstance(value, str) else value
+        pairs.append(f"{quoted_ascii(name)}:{text}")
     return f"{{{','.join(pairs)}}}"
 
 

@@ -16,7 +16,8 @@ import fcntl
 import os
 
 from groundplane.base.errors import ConflictError, GroundError, NotFoundError
-from groundplane.runtime.documents import encode_text, read_json, write_text
+from groundplane.base.quickjson import quoted_ascii
+from groundplane.runtime.documents import read_json, write_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ class Store:
 
     def save(self, directory: str, fields: dict[str, str | int], config: str) -> None:
         """Write a container's state, a whole file or none; `config` is the document as the bundle has it."""
-        pairs = [f"{encode_text(k)}:{encode_text(v) if isinstance(v, str) else v}" for k, v in fields.items()]
+        pairs = [f"{quoted_ascii(k)}:{quoted_ascii(v) if isinstance(v, str) else v}" for k, v in fields.items()]
         write_text(f"{directory}/state.json", f'{{{",".join(pairs)},"config":{config.strip()}}}')
 
     def keep(self, container: Container) -> None:
