@@ -1,4 +1,4 @@
-"""What `create` and `run` share: reading the bundle, reserving the id, launching, writing what others look for."""
+"""Parts of creating a container or a process: its bundle, its cgroup, its state, and what others wait for."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from groundplane.base.clock import rfc3339_nano
 from groundplane.base.errors import GroundError
 from groundplane.kernel.cgroups import registry
 from groundplane.kernel.errors import KernelError
-from groundplane.runtime import deletion
 from groundplane.runtime.arguments import whole_number
 from groundplane.runtime.documents import read_config_file
 from groundplane.runtime.state import Store, process_start_time
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
     from groundplane.runtime.arguments import Parsed
     from groundplane.runtime.commands import Globals
-    from groundplane.runtime.created import Created
 
 
 class Bundle:
@@ -170,15 +168,3 @@ def hand_over_pidfd(path: str, pidfd: int) -> None:
 def warn(globals: Globals, sentences: tuple[str, ...] | list[str]) -> None:
     for sentence in sentences:
         globals.log.warning(sentence)
-
-
-def undo(store: Store, id: str, created: Created | None, bundle: Bundle, cgroup: str) -> None:
-    """After a failure behind the launch: nothing of the container stays (runtime.md, "Lifecycle", 12 and 13)."""
-    if created is not None:
-        if created.pidfd >= 0:  # else it has ended by itself: execve(2) failed
-            created.abort()
-        deletion.delete({**bundle.config, "hooks": None}, bundle="", id=id, cgroup=cgroup)
-        deletion.release_root(bundle.config, bundle.directory)
-    store.remove(id)
-    if created is not None:  # else the launch has run them
-        deletion.delete(bundle.config, bundle=bundle.directory, id=id, cgroup="")
