@@ -9,8 +9,8 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 from tests.fakes.clock import VirtualClock
 
-from groundplane.dockerapi import query
-from groundplane.dockerapi.create import container_spec
+from groundplane.dockerapi import containers, images, query
+from groundplane.dockerapi.create import Reader, container_spec, updated
 from groundplane.dockerapi.errors import NotOffered, _check_version, status_of
 from groundplane.dockerapi.shapes import inspect_container, list_entry, repo_digests, status_text
 from groundplane.dockerapi.stamps import human_duration, time_text
@@ -175,6 +175,42 @@ def test_a_container_inspected() -> None:
     assert (found["Config"]["Cmd"], found["Config"]["User"], found["Path"]) == (["sh"], "5", "sh")
     assert (found["State"]["Pid"], found["State"]["FinishedAt"]) == (7, "0001-01-01T00:00:00Z")
     assert inspect_container(info(), None)["Config"]["Cmd"] is None
+
+
+def test_an_update_changes_what_it_names_and_inspect_shows_it() -> None:
+    held = Resources(memory=64 << 20, cpu_quota=50_000, cpu_period=100_000, pids=10, oom_score_adj=5)
+    assert updated(held, Reader({"NanoCpus": 2_000_000_000, "Memory": 0, "PidsLimit": None})) == replace(
+        held, cpu_quota=200_000
+    )
+    assert updated(held, Reader({"Memory": 32 << 20})) == replace(held, memory=32 << 20)
+    assert updated(held, Reader({"PidsLimit": -1})) == replace(held, pids=0)
+    asked = {"HostConfig": {"Memory": 64 << 20, "NanoCpus": 500_000_000, "PidsLimit": 10}}
+    changed = ContainerSpec("app", "web", docker=asked, resources=replace(held, memory=32 << 20, cpu_quota=200_000))
+    shown = inspect_container(info(spec=changed), None)["HostConfig"]
+    assert (shown["Memory"], shown["NanoCpus"], shown["PidsLimit"]) == (32 << 20, 2_000_000_000, 10)
+
+
+def test_names_are_filtered_with_and_without_their_slash() -> None:
+    here: Any = None  # no filter of these asks the engine
+    for text, matches in (("^web$", True), ("^/web$", True), ("we", True), ("^eb", False)):
+        assert containers._wanted(here, info(), {"name": [text]}) is matches
+
+
+def test_images_are_filtered_by_when_they_were_made() -> None:
+    made = [ImageInfo(f"sha256:{n}", [f"i{n}"], {}, 1, n * 1_000_000_000) for n in range(4)]
+
+    class Images:
+        def resolve(self, name: str) -> ImageInfo:
+            return made[int(name[1:])]
+
+    def found(**wanted: list[str]) -> list[int]:
+        stamps = images._stamps(Images(), wanted)  # type: ignore[arg-type]  # nothing else of it is asked
+        return [number for number, image in enumerate(made) if images._made_then(image, stamps)]
+
+    assert found() == [0, 1, 2, 3]
+    assert found(before=["i2"]) == [0, 1]
+    assert found(since=["i1"]) == [2, 3]
+    assert found(since=["i0"], until=["3"]) == [1, 2]
 
 
 def test_repo_digests() -> None:

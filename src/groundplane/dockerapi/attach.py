@@ -11,7 +11,7 @@ from groundplane.dockerapi.door import Door, door, no_content
 from groundplane.dockerapi.hijack import after_hijack, hijack
 from groundplane.dockerapi.query import flag, number, stamp
 from groundplane.dockerapi.streaming import MULTIPLEXED, RAW, Wanted, copy
-from groundplane.engine.contract import BadParameter, ContainerInfo, LogLine
+from groundplane.engine.contract import BadParameter, Conflicting, ContainerInfo, LogLine, State
 from groundplane.wire.dockerstream import STDERR, STDOUT
 
 
@@ -60,6 +60,8 @@ async def resize(request: web.Request) -> web.Response:
     here = door(request)
     info = here.engine.containers.get(request.match_info["id"])
     rows, columns = size(request)
+    if info.state is not State.RUNNING:
+        raise Conflicting(f"container {info.id} is not running")
     streams = await here.engine.containers.attach(info.id)
     try:
         await streams.resize(rows, columns)

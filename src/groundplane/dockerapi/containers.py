@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
+from dataclasses import replace
 from typing import cast
 
 from aiohttp import web
 
 from groundplane.base.jsonyaml import dumps
-from groundplane.dockerapi.create import Reader, container_spec, resources
+from groundplane.dockerapi.create import Reader, container_spec, updated
 from groundplane.dockerapi.door import Door, door, json_answer, no_content
 from groundplane.dockerapi.errors import answer
 from groundplane.dockerapi.query import Filters, filters, flag, json_body, labels_match, number
@@ -26,7 +27,9 @@ _CANNOT_START = ("executable file not found", "no such file or directory", "perm
 async def create(request: web.Request) -> web.Response:
     here = door(request)
     spec = container_spec(request.query.get("name", ""), await json_body(request))
-    id = await here.engine.containers.create(spec)
+    # A container has its image's labels too: listings and events are filtered by them (moby: daemon.mergeAndVerify)
+    settings = here.engine.images.resolve(spec.image).config.get("config") or {}
+    id = await here.engine.containers.create(replace(spec, labels={**(settings.get("Labels") or {}), **spec.labels}))
     return json_answer({"Id": id, "Warnings": []}, status=201)
 
 
@@ -64,7 +67,8 @@ def _image_shown(here: Door, info: ContainerInfo) -> str:
 def _wanted(here: Door, info: ContainerInfo, wanted: Filters) -> bool:
     checks: dict[str, Callable[[str], bool]] = {
         "id": info.id.startswith,
-        "name": lambda text: re.search(text, f"/{info.spec.name}") is not None,
+        # With and without the slash, so that both `^web$` and `^/web$` find it (moby: daemon/list.go)
+        "name": lambda text: any(re.search(text, name) for name in (info.spec.name, f"/{info.spec.name}")),
         "status": lambda text: info.state.value == text,
         "exited": lambda text: info.state is State.EXITED and text == str(exit_code(info)),
         "ancestor": lambda text: _descends(here, info, text),
@@ -120,15 +124,13 @@ async def stop(request: web.Request) -> web.Response:
     info = _get(request)
     if info.state is not State.RUNNING:
         return no_content(304)
-    await door(request).engine.containers.stop(info.id, number(request, "t"))
+    await door(request).engine.containers.stop(info.id, number(request, "t"), request.query.get("signal", ""))
     return no_content()
 
 
 async def restart(request: web.Request) -> web.Response:
     info = _get(request)
-    containers = door(request).engine.containers
-    await containers.stop(info.id, number(request, "t"))
-    await containers.start(info.id)
+    await door(request).engine.containers.restart(info.id, number(request, "t"), request.query.get("signal", ""))
     return no_content()
 
 
@@ -178,5 +180,6 @@ async def _next_end(events: AsyncIterator[EngineEvent], id: str, *, removed: boo
 
 async def update(request: web.Request) -> web.Response:
     info = _get(request)
-    await door(request).engine.containers.update(info.id, resources(Reader(await json_body(request))))
+    wanted = updated(info.spec.resources, Reader(await json_body(request)))
+    await door(request).engine.containers.update(info.id, wanted)
     return json_answer({"Warnings": None})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
 from typing import Any, TypeVar
 
 from groundplane.dockerapi.errors import NotOffered
@@ -222,8 +223,17 @@ def _tmpfs(items: Mapping[str, str]) -> list[Mount]:
     ]
 
 
+def updated(held: Resources, asked: Reader) -> Resources:
+    """Limits after an update request: what it leaves out, or gives as 0, stays (moby: container.UpdateContainer)."""
+    given = resources(asked)
+    values = {f.name: getattr(given, f.name) for f in fields(given)}
+    if asked.number("PidsLimit") < 0:  # no limit from now on
+        held = replace(held, pids=0)
+    return replace(held, **{name: value for name, value in values.items() if value and name != "oom_score_adj"})
+
+
 def resources(host: Reader) -> Resources:
-    """Limits of a create or an update request."""
+    """Limits of a create request."""
     quota, period = host.number("CpuQuota"), host.number("CpuPeriod")
     if nano := host.number("NanoCpus"):
         if quota or period:

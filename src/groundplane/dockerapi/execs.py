@@ -17,7 +17,7 @@ from groundplane.dockerapi.streaming import Wanted, copy
 from groundplane.engine.contract import BadParameter, Conflicting, EngineError, ExecSpec, NoSuchContainer, State
 from groundplane.wire.dockerstream import STDERR
 
-_KEPT = 1000  # ended instances whose code can still be asked for
+_KEPT = 1000  # instances that do not run: not started yet, or ended and their code can still be asked for
 
 
 async def create(request: web.Request) -> web.Response:
@@ -48,8 +48,8 @@ async def create(request: web.Request) -> web.Response:
 
 
 def _forget_old(here: Door) -> None:
-    ended = [id for id, known in here.execs.items() if known.exit_code is not None]
-    for id in ended[: max(0, len(ended) - _KEPT)]:
+    idle = [id for id, known in here.execs.items() if known.exit_code is not None or not known.started]
+    for id in idle[: max(0, len(idle) - _KEPT)]:
         del here.execs[id]
 
 

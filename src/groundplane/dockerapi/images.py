@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import fnmatch
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiohttp import web
 
 from groundplane.dockerapi.create import Reader
 from groundplane.dockerapi.door import door, json_answer, no_content
-from groundplane.dockerapi.query import Filters, filters, flag, json_body, labels_match
+from groundplane.dockerapi.query import Filters, filters, flag, json_body, labels_match, moment
 from groundplane.dockerapi.shapes import inspect_image, list_image, repo_digests
-from groundplane.engine.contract import BadParameter, ImageInfo
+from groundplane.engine.contract import BadParameter, ImageInfo, Images
 from groundplane.engine.images.from_host.contract import DEFAULT_PATH, Add, FromHost
 from groundplane.oci.image_names import parse_reference
 
@@ -23,8 +24,20 @@ async def list_images(request: web.Request) -> web.Response:
     here = door(request)
     wanted = filters(request, _LIST_FILTERS)
     used = Counter(container.image_id for container in here.engine.containers.list(hidden=True))
-    found = [image for image in here.engine.images.list() if _wanted(image, wanted)]
+    stamps = _stamps(here.engine.images, wanted)
+    found = [image for image in here.engine.images.list() if _wanted(image, wanted) and _made_then(image, stamps)]
     return json_answer([list_image(image, used[image.id]) for image in found])
+
+
+def _stamps(images: Images, wanted: Filters) -> dict[str, list[int]]:
+    """The moments that the filters name: `before` and `since` by image, `until` by time (nanoseconds)."""
+    found = {name: [images.resolve(text).created_at for text in wanted.get(name, ())] for name in ("before", "since")}
+    return {**found, "until": [moment(text, "until") for text in wanted.get("until", ())]}
+
+
+def _made_then(image: ImageInfo, stamps: Mapping[str, Sequence[int]]) -> bool:
+    older_than = (*stamps["before"], *stamps["until"])
+    return all(image.created_at < at for at in older_than) and all(image.created_at > at for at in stamps["since"])
 
 
 def _wanted(image: ImageInfo, wanted: Filters) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from groundplane.base.jsonyaml import dumps
+from groundplane.base.tasks import in_thread
 from groundplane.dockerapi.door import Door, door, json_answer
 from groundplane.dockerapi.query import flag
 from groundplane.dockerapi.stamps import time_text
@@ -22,25 +23,24 @@ _INTERVAL = 1.0  # seconds between two readings of a stream, as Docker's
 
 
 async def top(request: web.Request) -> web.Response:
-    """The processes of the container's PID namespace, as `ps -ef` shows them. Options for ps are not offered."""
+    """The container's processes, as `ps -ef` shows them. Options for ps are not offered."""
     info = door(request).engine.containers.get(request.match_info["id"])
     if info.state is not State.RUNNING:
         raise Conflicting(f"container {info.id} is not running")
-    return json_answer({"Titles": _TITLES, "Processes": list(_processes(info.pid))})
+    found = await in_thread(lambda: list(_processes(info.id)))  # a look at each process of the host
+    return json_answer({"Titles": _TITLES, "Processes": found})
 
 
-def _processes(init: int) -> Iterator[list[str]]:
-    namespace = _namespace(init)
+def _processes(id: str) -> Iterator[list[str]]:
+    """Those in the container's cgroup, whose name is its id: its PID namespace may be the host's or a pod's."""
     for name in sorted((n for n in os.listdir("/proc") if n.isdigit()), key=int):
         try:
-            if namespace and _namespace(int(name)) == namespace:
+            with open(f"/proc/{name}/cgroup", encoding="utf-8", errors="replace") as f:
+                is_inside = f"/{id}" in f.read()
+            if is_inside:
                 yield _process(name)
         except OSError:
             continue  # it ended meanwhile
-
-
-def _namespace(pid: int) -> int:
-    return os.stat(f"/proc/{pid}/ns/pid").st_ino
 
 
 def _process(pid: str) -> list[str]:

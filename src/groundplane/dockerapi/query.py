@@ -34,8 +34,11 @@ def number(request: web.Request, name: str, default: int | None = None) -> int |
 def stamp(request: web.Request, name: str) -> int:
     """Nanoseconds since the epoch of `SECONDS[.FRACTION]` or an RFC 3339 time; 0 where absent."""
     text = request.query.get(name, "")
-    if not text:
-        return 0
+    return moment(text, name) if text else 0
+
+
+def moment(text: str, name: str) -> int:
+    """The same of a value. Raises BadParameter, which calls it `name`."""
     try:
         seconds, _, fraction = text.partition(".")
         if seconds.lstrip("-").isdigit() and (not fraction or fraction.isdigit()):

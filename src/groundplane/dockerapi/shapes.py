@@ -11,7 +11,7 @@ from typing import Any
 
 from groundplane.base.clock import Clock
 from groundplane.dockerapi.stamps import human_duration, time_text
-from groundplane.engine.contract import ContainerInfo, ImageInfo, Mount, State
+from groundplane.engine.contract import ContainerInfo, ImageInfo, Mount, Resources, State
 
 
 def status_text(info: ContainerInfo, clock: Clock) -> str:
@@ -125,17 +125,29 @@ def _host_config(info: ContainerInfo, asked: Mapping[str, Any]) -> dict[str, Any
         "SecurityOpt": None,
         "ShmSize": spec.shm_size,
         "Runtime": "ground-runtime",
-        "CpuShares": spec.resources.cpu_shares,
-        "Memory": spec.resources.memory,
         "NanoCpus": 0,
         "CpuPeriod": spec.resources.cpu_period,
         "CpuQuota": spec.resources.cpu_quota,
-        "CpusetCpus": spec.resources.cpuset_cpus,
-        "PidsLimit": spec.resources.pids or None,
         "Ulimits": [{"Name": n, "Soft": soft, "Hard": hard} for n, (soft, hard) in spec.ulimits.items()] or None,
     }
-    held = {"NetworkMode": network_mode(info), "ShmSize": spec.shm_size, "IpcMode": spec.ipc_mode}
+    held = {
+        "NetworkMode": network_mode(info),
+        "ShmSize": spec.shm_size,
+        "IpcMode": spec.ipc_mode,
+        "CpuShares": spec.resources.cpu_shares,  # and what an update may have changed
+        "Memory": spec.resources.memory,
+        "CpusetCpus": spec.resources.cpuset_cpus,
+        "PidsLimit": spec.resources.pids or None,
+        **_cpu_time(spec.resources, asked),
+    }
     return {**defaults, **asked, **held}
+
+
+def _cpu_time(limits: Resources, asked: Mapping[str, Any]) -> dict[str, int]:
+    """In the words of the request: CPUs (`--cpus`), or quota and period."""
+    if asked.get("NanoCpus") and limits.cpu_period:
+        return {"NanoCpus": limits.cpu_quota * 1_000_000_000 // limits.cpu_period}
+    return {"CpuPeriod": limits.cpu_period, "CpuQuota": limits.cpu_quota}
 
 
 def _config(info: ContainerInfo, asked: Mapping[str, Any], image: ImageInfo | None) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import time
+from collections.abc import AsyncIterator
 from typing import Any
 
 from aiohttp import web
@@ -157,15 +159,31 @@ async def events(request: web.Request) -> web.StreamResponse:
     await response.prepare(request)
     if until and until <= here.clock.time() * 1e9:
         return response
-    async for event in stream:
-        if until and event.at > until:
-            break
+    async for event in _until(here, stream, until):
         document = _event(here, event, known)
         if event.action == "destroy":
             known.pop(event.id, None)
         if _event_wanted(document, event, wanted):
             await response.write(dumps(document) + b"\n")
     return response
+
+
+async def _until(here: Door, stream: AsyncIterator[EngineEvent], until: int) -> AsyncIterator[EngineEvent]:
+    """The events up to a time (0: for ever); it ends at that time, not with the next event after it."""
+    over = asyncio.ensure_future(here.clock.sleep(until / 1e9 - here.clock.time())) if until else None
+    try:
+        while True:
+            event = asyncio.ensure_future(anext(stream))
+            try:
+                await asyncio.wait({event} if over is None else {event, over}, return_when=asyncio.FIRST_COMPLETED)
+                if not event.done():
+                    return
+                yield event.result()
+            finally:
+                event.cancel()
+    finally:
+        if over is not None:
+            over.cancel()
 
 
 def _facts(info: ContainerInfo) -> dict[str, str]:

@@ -275,8 +275,15 @@ class Containers(Protocol):
         """
         ...
 
-    async def stop(self, id: str, timeout: float | None = None) -> None:
-        """Stop signal, then SIGKILL after `timeout` seconds (None: the container's own). Returns once it has ended."""
+    async def stop(self, id: str, timeout: float | None = None, signal: str = "") -> None:
+        """The signal, then SIGKILL after `timeout` seconds (of both, empty and None mean the container's own).
+
+        Returns once it has ended.
+        """
+        ...
+
+    async def restart(self, id: str, timeout: float | None = None, signal: str = "") -> None:
+        """`stop` and `start` as one: nobody removes it in between, auto-removal neither. Raises as `start`."""
         ...
 
     async def kill(self, id: str, signal: str = "SIGKILL") -> None: ...

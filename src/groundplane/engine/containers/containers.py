@@ -213,33 +213,51 @@ class Containers:
     async def start(self, id: str) -> None:
         record = self._record(id)
         async with record.lock:
-            if record.state is State.RUNNING:
-                return
-            attached = self._to_attach.pop(record.id, [])
-            try:
-                # Cancelled before it is known whether it runs, the container would be removed beside its launcher.
-                await to_its_end(self._lives.start(record, attached))
-            finally:
-                for sock in attached:
-                    sock.close()
-                if record.spec.auto_remove:
-                    self._remove_at_end(record)
+            await self._start(record)
+
+    async def _start(self, record: Record) -> None:
+        """Under the record's lock."""
+        self._still_there(record)
+        if record.state is State.RUNNING:
+            return
+        attached = self._to_attach.pop(record.id, [])
+        try:
+            # Cancelled before it is known whether it runs, the container would be removed beside its launcher.
+            await to_its_end(self._lives.start(record, attached))
+        finally:
+            # Those who came meanwhile too: they see the end of their line, and look for the supervisor by themselves.
+            for sock in (*attached, *self._to_attach.pop(record.id, ())):
+                sock.close()
+            if record.spec.auto_remove:
+                self._remove_at_end(record)
 
     def _remove_at_end(self, record: Record) -> None:
         async def remove() -> None:
-            await self._lives.until_ended(record, -1)
-            try:
-                await self.remove(record.id)
-            except NotFoundError:  # somebody did
-                pass
+            while True:
+                await self._lives.until_ended(record, -1)
+                try:
+                    await self.remove(record.id)
+                    return
+                except NotFoundError:  # somebody did
+                    return
+                except Conflicting:  # it was restarted: its next end is meant
+                    continue
 
         self._tasks.start(f"remove {record.id[:12]}", remove())
 
-    async def stop(self, id: str, timeout: float | None = None) -> None:
-        record = self._record(id)
-        image = self._image_config(record)
+    async def stop(self, id: str, timeout: float | None = None, signal: str = "") -> None:
+        await self._stop(self._record(id), timeout, signal)
+
+    async def _stop(self, record: Record, timeout: float | None, signal: str) -> None:
         seconds = record.spec.stop_timeout if timeout is None else timeout
-        await self._lives.stop(record, signal_number(self._stop_signal(record, image)), seconds)
+        number = signal_number(signal or self._stop_signal(record, self._image_config(record)))
+        await self._lives.stop(record, number, seconds)
+
+    async def restart(self, id: str, timeout: float | None = None, signal: str = "") -> None:
+        record = self._record(id)
+        async with record.lock:
+            await self._stop(record, timeout, signal)
+            await self._start(record)
 
     def _image_config(self, record: Record) -> Mapping[str, object]:
         try:
@@ -284,6 +302,11 @@ class Containers:
             raise NoSuchContainer(f"No such container: {text}")
         return found[0]
 
+    def _still_there(self, record: Record) -> None:
+        """Asked once the lock is held: whoever had it before may have removed the container."""
+        if record.id not in self._records:
+            raise NoSuchContainer(f"No such container: {record.id}")
+
     def stats(self, id: str) -> Mapping[str, int]:
         record = self._running(id)
         stats = self._groups.stats(self._places.cgroup(record.id, record.spec.cgroup_parent))
@@ -298,6 +321,7 @@ class Containers:
     async def update(self, id: str, resources: Resources) -> None:
         record = self._record(id)
         async with record.lock:
+            self._still_there(record)
             if record.state is State.RUNNING:
                 cgroup = self._places.cgroup(record.id, record.spec.cgroup_parent)
                 try:

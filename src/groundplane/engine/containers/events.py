@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from weakref import WeakSet
 
 from groundplane.engine.contract import EngineError, EngineEvent
 
@@ -18,7 +19,8 @@ class EngineEvents:
     """The source of events; `listen` gives each listener its own queue."""
 
     def __init__(self) -> None:
-        self._queues: set[asyncio.Queue[EngineEvent | None]] = set()
+        # Weak, because a listener that is let go before its first `anext` never comes to say so.
+        self._queues: WeakSet[asyncio.Queue[EngineEvent | None]] = WeakSet()
 
     def tell(self, event: EngineEvent) -> None:
         for queue in list(self._queues):
