@@ -22,6 +22,7 @@ Object = dict[str, Any]
 EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 _IN_TEXT = "must be specified when `operator` is 'In' or 'NotIn'"
 _EXISTS_TEXT = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
+_ORDER_TEXT = "must be specified single value when `operator` is 'Lt' or 'Gt'"
 
 
 def label_key(key: str, path: str) -> Errors:
@@ -39,20 +40,20 @@ def label_selector(selector: Object | None, path: str) -> Errors:
 
 
 def _label_requirement(expression: Object, path: str) -> Errors:
-    errors: Errors = []
-    operator, values = expression.get("operator", ""), expression.get("values") or ()
-    if operator in ("In", "NotIn"):
-        if not values:
-            errors.append(required(f"{path}.values", _IN_TEXT))
-    elif operator in ("Exists", "DoesNotExist"):
-        if values:
-            errors.append(forbidden(f"{path}.values", _EXISTS_TEXT))
-    else:
-        errors.append(invalid(f"{path}.operator", operator, "not a valid selector operator"))
-    errors += label_key(expression.get("key", ""), f"{path}.key")
-    for index, value in enumerate(values):
+    errors = _operator_errors(expression, path) + label_key(expression.get("key", ""), f"{path}.key")
+    for index, value in enumerate(expression.get("values") or ()):
         errors += [invalid(f"{path}.values[{index}]", value, message) for message in names.label_value(value)]
     return errors
+
+
+def _operator_errors(expression: Object, path: str) -> Errors:
+    """What the four operators of every requirement ask of its values."""
+    operator, values = expression.get("operator", ""), expression.get("values")
+    if operator in ("In", "NotIn"):
+        return [] if values else [required(f"{path}.values", _IN_TEXT)]
+    if operator in ("Exists", "DoesNotExist"):
+        return [forbidden(f"{path}.values", _EXISTS_TEXT)] if values else []
+    return [invalid(f"{path}.operator", operator, "not a valid selector operator")]
 
 
 def node_selector(selector: Object, path: str) -> Errors:
@@ -76,19 +77,11 @@ def node_selector_term(term: Object, path: str) -> Errors:
 
 
 def _node_requirement(expression: Object, path: str) -> Errors:
-    errors: Errors = []
-    operator, values = expression.get("operator", ""), expression.get("values") or ()
-    if operator in ("In", "NotIn"):
-        if not values:
-            errors.append(required(f"{path}.values", _IN_TEXT))
-    elif operator in ("Exists", "DoesNotExist"):
-        if values:
-            errors.append(forbidden(f"{path}.values", _EXISTS_TEXT))
-    elif operator in ("Gt", "Lt"):
-        if len(values) != 1:
-            errors.append(required(f"{path}.values", "must be specified single value when `operator` is 'Lt' or 'Gt'"))
+    if expression.get("operator") in ("Gt", "Lt"):
+        one = len(expression.get("values") or ()) == 1
+        errors = [] if one else [required(f"{path}.values", _ORDER_TEXT)]
     else:
-        errors.append(invalid(f"{path}.operator", operator, "not a valid selector operator"))
+        errors = _operator_errors(expression, path)
     return errors + label_key(expression.get("key", ""), f"{path}.key")
 
 

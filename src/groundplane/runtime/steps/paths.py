@@ -12,9 +12,22 @@ from groundplane.runtime.steps.base import Inside, Step, StepError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 _ABSENT = (errno.ENOENT, errno.ENOTDIR)
+
+
+def _present(at: Inside, paths: Sequence[str]) -> Iterator[tuple[str, int]]:
+    """The paths that there are, each with a descriptor that is open for the moment."""
+    for path in paths:
+        try:
+            place = at.open(path)
+        except KernelError as error:
+            if error.errno not in _ABSENT:
+                raise
+            continue
+        yield path, place
+        os.close(place)
 
 
 class MaskPaths(Step):
@@ -32,13 +45,7 @@ class MaskPaths(Step):
         null = _open_null(at)
         empty = -1
         try:
-            for path in self.paths:
-                try:
-                    place = at.open(path)
-                except KernelError as error:
-                    if error.errno not in _ABSENT:
-                        raise
-                    continue
+            for path, place in _present(at, self.paths):
                 if not stat.S_ISDIR(os.fstat(place).st_mode):
                     cover = m.open_tree(null, "", recursive=False, what="/dev/null")
                 elif empty < 0:
@@ -48,7 +55,6 @@ class MaskPaths(Step):
                 m.attach(cover, place, what=path)
                 if cover != empty:
                     os.close(cover)
-                os.close(place)
         finally:
             os.close(null)
             if empty >= 0:
@@ -80,15 +86,8 @@ class ReadOnlyPaths(Step):
         return "making paths read-only"
 
     def apply(self, at: Inside) -> None:
-        for path in self.paths:
-            try:
-                place = at.open(path)
-            except KernelError as error:
-                if error.errno not in _ABSENT:
-                    raise
-                continue
+        for path, place in _present(at, self.paths):
             copy = m.open_tree(place, "", recursive=True, what=path)
             m.mount_setattr(copy, set=m.MOUNT_ATTR_RDONLY, what=path)
             m.attach(copy, place, what=path)
             os.close(copy)
-            os.close(place)
