@@ -8,7 +8,7 @@ import sys
 
 from groundplane.base.errors import GroundError
 from groundplane.runtime.state import Container, Store
-from groundplane.runtime.verbs.showing import status_of
+from groundplane.runtime.verbs.showing import document_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,21 +47,11 @@ def _load_all(store: Store) -> list[Container]:
 
 
 def _row(container: Container) -> dict[str, object]:
-    status = status_of(container)
     try:
         owner = pwd.getpwuid(container.owner).pw_name
     except KeyError:
         owner = f"#{container.owner}"
-    return {
-        "ociVersion": container.config.get("ociVersion", ""),
-        "id": container.id,
-        "pid": 0 if status == "stopped" else container.pid,
-        "status": status,
-        "bundle": container.bundle,
-        "rootfs": container.rootfs,
-        "created": container.created,
-        "owner": owner,
-    }
+    return {**document_of(container), "owner": owner}
 
 
 def _print_table(rows: list[list[str]]) -> None:

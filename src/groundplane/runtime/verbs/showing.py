@@ -20,6 +20,20 @@ def status_of(container: Container) -> str:
     return "paused" if registry.detect().frozen(container.cgroup) else status
 
 
+def document_of(container: Container) -> dict[str, object]:
+    """What `state` and each entry of `list` say: runtime-spec's "State", and runc's additions to it."""
+    status = status_of(container)
+    return {
+        "ociVersion": container.config.get("ociVersion", ""),
+        "id": container.id,
+        "pid": 0 if status == "stopped" else container.pid,
+        "status": status,
+        "bundle": container.bundle,
+        "rootfs": container.rootfs,
+        "created": container.created,
+    }
+
+
 def groups_for(container: Container, what: str) -> Groups:
     """The driver, for what cannot be done without the container's own cgroup. Raises GroundError."""
     if not container.cgroup:  # made rootless, where nobody let us have one

@@ -1,11 +1,11 @@
-"""`state`: what runtime-spec's "State" says, and runc's additions."""
+"""`state`: a container as a JSON document."""
 
 from __future__ import annotations
 
 import json
 
 from groundplane.runtime.state import Store
-from groundplane.runtime.verbs.showing import status_of
+from groundplane.runtime.verbs.showing import document_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,16 +15,7 @@ if TYPE_CHECKING:
 
 def state(given: Parsed, globals: Globals) -> int:
     container = Store(globals.root).load(given.words[0])
-    status = status_of(container)
-    document = {
-        "ociVersion": container.config.get("ociVersion", ""),
-        "id": container.id,
-        "pid": 0 if status == "stopped" else container.pid,
-        "status": status,
-        "bundle": container.bundle,
-        "rootfs": container.rootfs,
-        "created": container.created,
-    }
+    document = document_of(container)
     if container.config.get("annotations"):
         document["annotations"] = container.config["annotations"]
     document["owner"] = ""
