@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from groundplane.base.jsonyaml import yaml_dumps, yaml_loads
+from groundplane.base.jsonyaml import DecodeError, yaml_dumps, yaml_loads
 
 WRITTEN: list[tuple[Any, str]] = [
     ("plain words", "a: plain words\n"),
@@ -37,3 +37,23 @@ def test_style(value: Any, text: str) -> None:
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=30))
 def test_every_string_comes_back(text: str) -> None:
     assert yaml_loads(yaml_dumps({"a": [text]})) == {"a": [text]}
+
+
+@pytest.mark.parametrize("opening", ["[", "{a: ", "- ", "? "])
+def test_a_text_that_is_nested_without_end(opening: str) -> None:
+    """libyaml's composer is recursive C: read, such a text would end the process."""
+    with pytest.raises(DecodeError, match="exceeded max depth of 10000"):
+        yaml_loads(opening * 100_000)
+
+
+def test_a_few_lines_that_stand_for_billions() -> None:
+    bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n"
+    bomb += "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 10))
+    with pytest.raises(DecodeError, match="excessive aliasing"):
+        yaml_loads(bomb)
+    with pytest.raises(DecodeError, match="contains itself"):
+        yaml_loads("a: &a [*a]")
+
+
+def test_ordinary_aliases() -> None:
+    assert yaml_loads("a: &a {k: [1]}\nb: *a\nc: *a\n") == dict.fromkeys("abc", {"k": [1]})

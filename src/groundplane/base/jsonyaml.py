@@ -43,11 +43,62 @@ def yaml_documents(data: bytes | str) -> list[Any]:
     import yaml  # late: 20 ms that JSON-only callers do not need
 
     try:
-        return [d for d in yaml.load_all(data, Loader=_loader()) if d is not None]
+        _refuse_deep(data)
+        loader, found = _loader()(data), []
+        try:
+            while loader.check_node():
+                node = loader.get_node()
+                _refuse_bombs(node, data)
+                found.append(loader.construct_document(node))
+        finally:
+            loader.dispose()
+        return [d for d in found if d is not None]
     except yaml.YAMLError as error:
         raise DecodeError(f"not a YAML document: {' '.join(str(error).split())}") from error
     except (ValueError, RecursionError, TypeError) as error:
         raise DecodeError(f"not a YAML document: {error}") from error
+
+
+# go-yaml's limit. libyaml's composer is recursive C: at some 25,000 levels it overflows the stack, which no handler sees.
+_DEPTH = 10_000
+_ALIASED = 1_000_000  # values that aliases may stand for, all together
+
+
+def _refuse_deep(data: bytes | str) -> None:
+    """Raises DecodeError before anything that recurses is asked to read `data`."""
+    import yaml
+
+    text = data if isinstance(data, bytes) else data.encode("utf-8", "replace")
+    # Each flow collection begins with a bracket; block collections nest by columns, two at each at most.
+    if text.count(b"[") + text.count(b"{") + 2 * max(map(len, text.split(b"\n"))) < _DEPTH:
+        return
+    depth = 0
+    for event in yaml.parse(data, Loader=_loader()):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEPTH:
+            raise DecodeError(f"yaml: exceeded max depth of {_DEPTH}")
+
+
+def _refuse_bombs(node: Any, data: bytes | str) -> None:
+    """Aliases of aliases of aliases: a few lines that stand for billions of values, or for themselves."""
+    if not (b"*" in data if isinstance(data, bytes) else "*" in data):
+        return
+    sizes: dict[int, int] = {}
+
+    def size(node: Any) -> int:
+        known = sizes.get(id(node))
+        if known is None:
+            sizes[id(node)] = 0  # until it is known: whoever meets it meets itself
+            inner = node.value if isinstance(node.value, list) else ()
+            parts = (part for item in inner for part in (item if isinstance(item, tuple) else (item,)))
+            known = sizes[id(node)] = 1 + sum(map(size, parts))
+        elif not known:
+            raise DecodeError("yaml: anchor value contains itself")
+        return known
+
+    whole = size(node)
+    if whole > len(sizes) and (whole > _ALIASED or whole > 1000 + 100 * len(sizes)):
+        raise DecodeError("yaml: document contains excessive aliasing")
 
 
 def yaml_dumps(value: Any) -> str:

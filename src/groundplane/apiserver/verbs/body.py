@@ -5,6 +5,7 @@ k8s.io/apiserver/pkg/endpoints/handlers/create.go: what cannot be read is 415, 4
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from groundplane.apiserver import protobuf, statuses
@@ -90,6 +91,9 @@ def _json(text: bytes) -> Any:
 
 def _yaml(text: bytes) -> Any:
     """Raises DecodeError, in go-yaml's words, which are libyaml's as ours are."""
+    if text.startswith(b"{"):  # JSON is YAML, read 30 times faster; most appliers send it
+        with contextlib.suppress(jsonyaml.DecodeError):
+            return jsonyaml.loads(text)
     try:
         return jsonyaml.yaml_loads(text)
     except jsonyaml.DecodeError as error:
