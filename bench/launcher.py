@@ -2,7 +2,8 @@
 
     python3 -I -S launcher.py SOURCE BUNDLE CGROUP
 
-For each line `launch` on its standard input it makes and starts a container and answers when the program runs; for
+For each line `launch` on its standard input it mounts an overlay over the bundle's root file system, makes and starts a
+container on it, and answers when the program runs; for
 `floor`, a process in six new namespaces that executes the same program and does nothing of what makes a container;
 `end` reaps the last one and clears up.
 """
@@ -16,6 +17,7 @@ import sys
 sys.path.append(sys.argv[1])
 
 from groundplane.kernel.calls import process as p
+from groundplane.kernel.calls.mount import mount, umount2
 from groundplane.runtime import deletion, launch, lookups
 from groundplane.runtime.documents import read_config_file
 
@@ -38,6 +40,10 @@ def floor(program: str) -> int:
 def main() -> None:
     bundle, cgroup = sys.argv[2:4]
     config, _ = read_config_file(bundle)
+    config["root"]["path"] = "root"
+    for name in ("root", "upper", "work", "filters"):
+        os.mkdir(f"{bundle}/{name}", 0o700)
+    layers = f"lowerdir={bundle}/rootfs,upperdir={bundle}/upper,workdir={bundle}/work"
     lookups.prepare()
     gc.collect()
     gc.freeze()
@@ -45,7 +51,10 @@ def main() -> None:
     pid, made = 0, False
     for line in sys.stdin:
         if line == "launch\n":
-            created = launch.create(config, bundle=bundle, id="bench", stdio=(0, 1, 2), cgroup=cgroup)
+            mount("overlay", f"{bundle}/root", "overlay", 0, layers)
+            created = launch.create(
+                config, bundle=bundle, id="bench", stdio=(0, 1, 2), cgroup=cgroup, seccomp_cache=f"{bundle}/filters"
+            )
             created.start()
             os.close(created.pidfd)
             pid, made = created.pid, True
@@ -55,6 +64,7 @@ def main() -> None:
             os.waitpid(pid, 0)
             if made:
                 deletion.delete(config, bundle=bundle, id="bench", cgroup=cgroup)
+                umount2(f"{bundle}/root")
             made = False
         sys.stderr.write("done\n")
         sys.stderr.flush()

@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from bench import hidden
 from tests.real.bundles import Box, temporary_box
 
+from groundplane.engine.containers.seccomp import linux_seccomp
 from groundplane.kernel.seccomp.tables import load
 from groundplane.oci.runtime_linux import Seccomp
 from groundplane.oci.runtime_reader import Reader
@@ -152,6 +153,8 @@ def crun_of(box: Box) -> Iterator[Work]:
 def bundle_of_true() -> Iterator[Box]:
     with temporary_box() as box:
         box.process["args"] = ["true"]
+        held = box.process["capabilities"]["bounding"]
+        box.linux["seccomp"] = linux_seccomp(None, held, privileged=False)
         box.save()
         yield box
 
