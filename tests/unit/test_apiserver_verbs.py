@@ -158,6 +158,38 @@ def test_a_watch_from_before_the_history() -> None:
     run(work())
 
 
+def test_a_watch_from_a_version_that_is_still_to_come() -> None:
+    async def work() -> None:
+        async with bench() as b:
+            future = str(b.machine.cache.revision + 2)
+            watching = asyncio.ensure_future(events(b, MAPS, 1, resourceVersion=future))
+            await asyncio.sleep(0)
+            for name in "abc":
+                await b.ok("POST", MAPS, config(name))
+            assert await watching == [("ADDED", "c")]
+
+    run(work())
+
+
+def test_a_bookmark_comes_behind_the_events_that_it_speaks_of() -> None:
+    """Who resumes at a bookmark never hears of what came before it."""
+
+    async def work() -> None:
+        async with bench() as b:
+            made = await b.ok("POST", MAPS, config("a"))
+            cache = b.machine.cache
+            await cache._tasks.stop()  # nothing comes from the store but by a drain
+            stored = cache.collection("/registry/configmaps/").get("/registry/configmaps/default/a")
+            assert stored is not None
+            query = {"resourceVersion": made["metadata"]["resourceVersion"], "timeoutSeconds": "1"}
+            watching = asyncio.ensure_future(events(b, MAPS, 2, **query, allowWatchBookmarks="true"))
+            await asyncio.sleep(0)
+            await b.store.create("/registry/configmaps/default/b", stored.raw.replace(b'"name":"a"', b'"name":"b"'))
+            assert await watching == [("ADDED", "b"), ("BOOKMARK", "")]
+
+    run(work())
+
+
 def test_a_pod_is_stamped_and_waits_for_its_node() -> None:
     async def work() -> None:
         async with bench() as b:

@@ -37,6 +37,7 @@ BOOKMARK_EVERY = 60.0  # seconds; kube-apiserver sends one about once a minute
 _LOOK_EVERY = 10.0
 _REFUSED_WITHIN = 1.0  # seconds: what a node has not refused by then is answered with 200
 _BEFORE_END = 2.0
+_PIECE = 256  # events encoded and written at once: the state of a large resource neither fills memory nor holds others up
 _BODIES = ("POST", "PUT", "PATCH", "DELETE")
 
 PeerSubject = Callable[[web.BaseRequest], CertificateSubject | None]
@@ -145,15 +146,16 @@ class HttpEdge:
             wait = min(watcher.deadline, next_mark) - machine.clock.monotonic()
             items = await watcher.next(max(min(wait, _LOOK_EVERY), 0))
             now = machine.clock.monotonic()
-            if items:
-                stamp = machine.clock.time()
-                await response.write(b"".join([render.frame(endpoint, i, form, call, stamp) for i in items]))
+            stamp = machine.clock.time()
+            for start in range(0, len(items), _PIECE):
+                piece = items[start : start + _PIECE]
+                await response.write(b"".join([render.frame(endpoint, i, form, call, stamp) for i in piece]))
+                await asyncio.sleep(0)  # others' turn: a write that finds room does not wait
             over = watcher.closed or now >= watcher.deadline
             if not items and now >= next_mark and not over:
                 machine.cache.drain()
                 next_mark = _next_mark(now, watcher.deadline)
-                mark = Bookmark(machine.cache.revision)
-                await response.write(render.frame(endpoint, mark, form, call, 0.0))
+                watcher.add(Bookmark(machine.cache.revision))  # behind the events that the drain has brought
             if (over and not items) or request.transport is None or request.transport.is_closing():
                 return
 

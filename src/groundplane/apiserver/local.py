@@ -81,15 +81,14 @@ class LocalTransport:
             while True:
                 left = watcher.deadline - clock.monotonic()
                 items: list[Item] = await watcher.next(min(left, BOOKMARK_EVERY))
+                over = not items and left <= BOOKMARK_EVERY
+                if not items and watcher.bookmarks and not watcher.closed:
+                    self._desk.machine.cache.drain()
+                    watcher.add(Bookmark(self._desk.machine.cache.revision))  # behind what the drain has brought
+                    items = await watcher.next(0)
                 for item in items:
                     yield WatchEvent(*render.event_object(answer.endpoint, item, form, call, 0.0))
-                if watcher.closed:
-                    return
-                if not items and watcher.bookmarks:
-                    self._desk.machine.cache.drain()
-                    mark = Bookmark(self._desk.machine.cache.revision)
-                    yield WatchEvent(*render.event_object(answer.endpoint, mark, form, call, 0.0))
-                if not items and left <= BOOKMARK_EVERY:
+                if over or watcher.closed:
                     return
         finally:
             watcher.close()

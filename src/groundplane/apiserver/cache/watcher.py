@@ -65,6 +65,7 @@ class Watcher:
         self._wake: asyncio.Future[None] | None = None
         self.closed = False
         self.bookmarks = False  # allowWatchBookmarks
+        self.after = 0  # the revision asked for: what is not newer is not told, also where it is still to come
         self.deadline = 0.0  # the moment (monotonic) at which the server ends the watch
 
     def start(self, initial: list[Item], since: list[Change]) -> None:
@@ -79,7 +80,7 @@ class Watcher:
         self._woken()
 
     def _offer(self, change: Change) -> None:
-        if self._prefix and not change.key.startswith(self._prefix):
+        if change.revision <= self.after or (self._prefix and not change.key.startswith(self._prefix)):
             return
         word = change.type if self._matches is None else self._word(change, self._matches)
         if not word:

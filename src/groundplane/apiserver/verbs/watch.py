@@ -51,6 +51,7 @@ async def watch(machine: Machine, endpoint: Endpoint, call: Call) -> Watch:
             watcher.add(Refusal(error.to_object()))
             watcher.close()
         else:
+            watcher.after = asked
             watcher.start([], since)
     return Watch(endpoint, watcher)
 
