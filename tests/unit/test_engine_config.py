@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from groundplane.engine.containers import names, oci_config, users
 from groundplane.engine.containers.defaults import CAPABILITIES
 from groundplane.engine.containers.devices import passed_devices
+from groundplane.engine.containers.life import signal_number
 from groundplane.engine.containers.oci_config import Place
 from groundplane.engine.containers.seccomp import linux_seccomp
 from groundplane.engine.containers.states import IllegalMove, move
@@ -245,3 +247,28 @@ def test_generated_names_are_free() -> None:
         name = names.generate(taken)
         assert name not in taken and name.replace("_", "").isalnum()
         taken.add(name)
+
+
+@pytest.mark.needs("root")
+def test_a_device_in_the_place_of_passwd_is_not_opened(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    nobody_s = os.makedev(10, 255)  # a misc device that can never be (linux/miscdevice.h): opening it is an error
+    os.mknod(tmp_path / "etc/passwd", 0o666 | stat.S_IFCHR, nobody_s)
+    os.mkfifo(tmp_path / "etc/group")
+    assert users.resolve(str(tmp_path), "7:8") == Who(7, 8, (8,), "/")
+
+
+def test_lines_with_numbers_that_are_none_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/passwd").write_text("a:x:\u00b2:0::/a:/bin/sh\nb:x:5:\u00b3::/b:/bin/sh\n")
+    assert users.resolve(str(tmp_path), "b") == Who(5, 0, (0,), "/b")
+    with pytest.raises(NoSuchUser):
+        users.resolve(str(tmp_path), "a")
+
+
+def test_signals_by_name_and_number() -> None:
+    for text, number in (("TERM", 15), ("sigint", 2), ("9", 9), ("SIGRTMIN+3", 37), ("RTMAX-1", 63), ("RTMIN", 34)):
+        assert signal_number(text) == number
+    for text in ("", "0", "65", "SIGRTMIN+40", "RTMAX-64", "TERM+5", "RTMIN+-1", "NONE"):
+        with pytest.raises(BadParameter, match="Invalid signal"):
+            signal_number(text)

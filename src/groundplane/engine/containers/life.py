@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import select
 import signal
 import socket
@@ -35,6 +36,7 @@ _log = Log("engine.containers")
 _SEARCH = 15.0  # seconds to look for the supervisor that replaces a dead one: its spawner may be replaced as well
 _POLL = 0.02
 _ATTEMPTS = 5
+_REAL_TIME = re.compile(r"RTMIN\+([0-9]{1,2})|RTMAX-([0-9]{1,2})", re.ASCII)  # signal(7)
 
 
 class Lives:
@@ -162,9 +164,20 @@ class Lives:
                 record.supervised = supervised = found
             self._ended(record, end)
             await supervised.gone
+            await self._cleared(record)
         finally:
             supervised.close()
         self._removed(record)
+
+    async def _cleared(self, record: Record) -> None:
+        """Wait for who clears up after a supervisor that was killed when it had written the end.
+
+        Another run in the same places must not meet it: it would take that one's end file for missing.
+        """
+        run_dir = str(self._places.run_dir(record.id))
+        deadline = self._clock.monotonic() + _SEARCH
+        while is_supervised(run_dir) and self._clock.monotonic() < deadline:
+            await self._clock.sleep(_POLL)
 
     def _left_end(self, record: Record) -> Exited | None:
         end = read_end(self._places.end_file(record.id))
@@ -271,13 +284,15 @@ def _runs(pidfd: int) -> bool:
 
 
 def signal_number(text: str) -> int:
-    """Of `SIGTERM`, `TERM`, `15` or `SIGRTMIN+3`. Raises BadParameter."""
+    """Of `SIGTERM`, `TERM`, `15`, `SIGRTMIN+3` or `SIGRTMAX-3`. Raises BadParameter."""
     name = text.upper().removeprefix("SIG")
-    if name.isascii() and name.isdigit() and 0 < int(name) <= 64:
-        return int(name)
-    base, _, offset = name.partition("+")
-    try:
-        number = int(signal.Signals[f"SIG{base}"])
-        return number + (int(offset) if offset else 0)
-    except (KeyError, ValueError):
-        raise BadParameter(f"Invalid signal: {text}") from None
+    number = 0
+    if name.isascii() and name.isdigit():
+        number = int(name)
+    elif match := _REAL_TIME.fullmatch(name):
+        number = int(signal.SIGRTMIN) + int(match[1]) if match[1] else int(signal.SIGRTMAX) - int(match[2])
+    elif f"SIG{name}" in signal.Signals.__members__:
+        number = signal.Signals[f"SIG{name}"]
+    if not 0 < number <= signal.SIGRTMAX:
+        raise BadParameter(f"Invalid signal: {text}")
+    return int(number)

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from groundplane.base import files
 from groundplane.base.jsonyaml import DecodeError, dumps, loads
+from groundplane.base.log import Log
 from groundplane.engine.containers.states import move
 from groundplane.engine.containers.supervised import Supervised
 from groundplane.engine.contract import (
@@ -29,11 +30,16 @@ from groundplane.engine.contract import (
 )
 from groundplane.wire.spawner import Started
 
+_log = Log("engine.containers")
 _VERSION = 1
 
 
+class HalfMade(EngineError):
+    """A container's directory without a record: `create` was killed before it had promised anything."""
+
+
 class DamagedRecord(EngineError):
-    """A container's record cannot be read; it is treated as half made."""
+    """A container's record is there and cannot be read; it is left alone, since what it cost to make is in it."""
 
 
 @dataclass(slots=True)
@@ -114,19 +120,28 @@ def save(record: Record, directory: Path) -> None:
 
 
 def save_state(record: Record, directory: Path) -> None:
-    """Write `state.json`."""
+    """Write `state.json`, where the disk lets us.
+
+    A full one must not hold up an end, since removing containers is what makes room; the next engine then learns the
+    same from the supervisor or from the end file.
+    """
     document: dict[str, Any] = {"state": record.state.value}
     document |= {name: getattr(record, name) for name in _CHANGING}
-    files.replace(directory / "state.json", dumps(document), durable=False)
+    try:
+        files.replace(directory / "state.json", dumps(document), durable=False)
+    except OSError as error:
+        _log.error("state not written", container=record.id[:12], error=str(error))
 
 
 def load(directory: Path) -> Record:
-    """Raises DamagedRecord."""
+    """Raises HalfMade, DamagedRecord."""
     try:
         document = loads((directory / "container.json").read_bytes())
         if document.get("version") != _VERSION:
             raise DamagedRecord(f"{directory} was written by another version ({document.get('version')})")
         record = Record(spec=_read_spec(document["spec"]), **{name: document[name] for name in _FIXED})
+    except FileNotFoundError as error:
+        raise HalfMade(f"{directory} holds no container") from error
     except (OSError, DecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise DamagedRecord(f"{directory} holds no readable container: {error}") from error
     try:
@@ -134,7 +149,7 @@ def load(directory: Path) -> Record:
         record.state = State(document["state"])
         for name in _CHANGING:
             setattr(record, name, document[name])
-    except (FileNotFoundError, DecodeError, KeyError, ValueError):
+    except (OSError, DecodeError, KeyError, ValueError):
         record.state = State.CREATED  # never started, or cut short by a power failure: the end file says the rest
     return record
 

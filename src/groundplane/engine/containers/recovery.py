@@ -4,7 +4,8 @@ Whatever was killed, and at whichever moment, one of these holds for a container
 - a record with a supervisor, or one that the spawner is about to fork: it runs, and is adopted;
 - a record, no supervisor, and an end file newer than the state: it ended while nobody looked;
 - a record that says it runs, and none of these: the host went down, and the end is unknown;
-- `.ID`, or a directory without a readable record: half removed or half made; the rest of it is taken away.
+- `.ID`, or a directory without a record: half removed or half made; the rest of it is taken away;
+- a record that cannot be read (a failing disk, another version's): nothing of it is touched.
 Only this instance's directories, snapshots and cgroups are swept.
 """
 
@@ -18,7 +19,7 @@ from groundplane.base import files
 from groundplane.base.log import Log
 from groundplane.engine.containers.life import Lives
 from groundplane.engine.containers.places import Places
-from groundplane.engine.containers.record import DamagedRecord, Record, load, read_end, save_state
+from groundplane.engine.containers.record import DamagedRecord, HalfMade, Record, load, read_end, save_state
 from groundplane.engine.contract import State
 from groundplane.engine.snapshots.contract import Snapshots
 from groundplane.kernel.cgroups.contract import Groups
@@ -32,26 +33,42 @@ async def recover(places: Places, lives: Lives, snapshots: Snapshots, groups: Gr
     """Every container of this instance, running ones adopted."""
     places.state.mkdir(parents=True, exist_ok=True)
     records: list[Record] = []
+    damaged: list[str] = []
     for directory in sorted(places.state.iterdir()):
-        if directory.is_dir():
-            files.sweep(directory)
         try:
-            records.append(load(directory))
+            if (record := _found(directory)) is not None:
+                records.append(record)
+                continue
         except DamagedRecord as error:
-            if not directory.name.startswith("."):
-                _log.warning("half-made container removed", container=directory.name[:12], why=str(error))
-            _sweep(directory.name.removeprefix("."), places, groups)
-            shutil.rmtree(directory, ignore_errors=True)
+            _log.error("container left alone", container=directory.name[:12], why=str(error))
+            damaged.append(directory.name)
+            continue
+        _sweep(directory.name.removeprefix("."), places, groups)
+        shutil.rmtree(directory, ignore_errors=True)
     await asyncio.gather(*(_recover(record, places, lives) for record in records))
     running = {record.id for record in records if record.state is State.RUNNING}
-    for id in await snapshots.sweep([record.id for record in records]):
+    known = [*(record.id for record in records), *damaged]
+    for id in await snapshots.sweep(known):
         _log.warning("snapshot without container removed", snapshot=id[:12])
     for record in records:
         if record.id not in running:
             snapshots.unmount(record.id)
             _sweep(record.id, places, groups, places.cgroup(record.id, record.spec.cgroup_parent))
-    _sweep_run_dirs(places, {record.id[:12] for record in records}, groups)
+    _sweep_run_dirs(places, {id[:12] for id in known}, groups)
     return records
+
+
+def _found(directory: Path) -> Record | None:
+    """The container of a directory; None where it is half removed or half made. Raises DamagedRecord."""
+    if directory.name.startswith("."):
+        return None
+    try:
+        if directory.is_dir():
+            files.sweep(directory)
+        return load(directory)
+    except HalfMade as error:
+        _log.warning("half-made container removed", container=directory.name[:12], why=str(error))
+        return None
 
 
 async def _recover(record: Record, places: Places, lives: Lives) -> None:

@@ -53,7 +53,7 @@ def _find_user(root: str, name: str) -> tuple[int, int, str, str]:
     number = _number(name or "0")
     for fields in _lines(root, "etc/passwd", 7):
         if (int(fields[2]) == number) if number is not None else (fields[0] == name):
-            return int(fields[2]), int(fields[3]) if fields[3].isdigit() else 0, fields[5] or "/", fields[0]
+            return int(fields[2]), int(fields[3]) if _is_id(fields[3]) else 0, fields[5] or "/", fields[0]
     if number is None:
         raise NoSuchUser(f"unable to find user {name}: no matching entries in passwd file")
     return number, 0, "/root" if number == 0 and not name else "/", ""
@@ -69,6 +69,10 @@ def _find_group(root: str, group: str) -> int:
     raise NoSuchUser(f"unable to find group {group}: no matching entries in group file")
 
 
+def _is_id(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 11
+
+
 def _number(text: str) -> int | None:
     if not text.isascii() or not text.isdigit():
         return None
@@ -81,21 +85,25 @@ def _lines(root: str, path: str, count: int) -> Iterator[list[str]]:
     """The well-formed lines of a passwd or group file (passwd(5), group(5)), split; none where there is no file."""
     directory = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        # O_NONBLOCK, because an image may have a FIFO of that name, whose open would wait for a writer.
-        fd = open_in_root(directory, path, os.O_RDONLY | os.O_NONBLOCK)
+        # O_PATH, because a container may have put a device or a FIFO there, and opening is an act: a watchdog starts.
+        place = open_in_root(directory, path, os.O_PATH)
     except KernelError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO):
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
             return
         raise
     finally:
         os.close(directory)
     try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
+        if not stat.S_ISREG(os.fstat(place).st_mode):
             return
+        fd = os.open(f"/proc/self/fd/{place}", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.close(place)
+    try:
         text = os.read(fd, _LIMIT).decode(errors="replace")
     finally:
         os.close(fd)
     for line in text.splitlines():
         fields = line.strip().split(":")
-        if len(fields) >= count - 1 and not line.startswith("#") and fields[2].isdigit() and len(fields[2]) < 11:
+        if len(fields) >= count - 1 and not line.startswith("#") and _is_id(fields[2]):
             yield fields + [""] * (count - len(fields))

@@ -163,7 +163,7 @@ class _Unpacker:
                 raise
         for lower in self._lowers:
             try:
-                fd = open_in_root(lower, source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+                fd = open_in_root(lower, source, os.O_PATH | os.O_NOFOLLOW)
             except KernelError:
                 continue
             try:
@@ -288,10 +288,19 @@ def _write_all(fd: int, data: bytes) -> None:
         view = view[os.write(fd, view) :]
 
 
-def _copy_up(source: int, parent: int, name: str) -> None:
-    found = os.fstat(source)
+def _copy_up(place: int, parent: int, name: str) -> None:
+    """Copy the file that `place` (O_PATH) names: opened only once it is known to be one, since devices act on it."""
+    found = os.fstat(place)
     if not stat.S_ISREG(found.st_mode):
         raise ImageDocumentError("layer: a hard link to something that is not a file")
+    source = os.open(f"/proc/self/fd/{place}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _copy_file(source, found, parent, name)
+    finally:
+        os.close(source)
+
+
+def _copy_file(source: int, found: os.stat_result, parent: int, name: str) -> None:
     fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=parent)
     try:
         while piece := os.read(source, 1 << 20):

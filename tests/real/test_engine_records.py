@@ -1,0 +1,98 @@
+"""What the engine makes of records: half removed, damaged, not writable; and of an end that is not cleared up yet."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from tests.real.engine_rig import rig
+
+from groundplane.engine.contract import State
+from groundplane.kernel.processes import start_ticks
+
+pytestmark = pytest.mark.needs("root", "cgroups", "net", "busybox")
+Run = Callable[[Any], Any]
+
+
+def test_a_half_removed_container_does_not_come_back(run: Run) -> None:
+    async def work() -> None:
+        async with rig() as r:
+            id = await r.start("true")
+            await r.containers.wait(id)
+            await r.engine_dies()
+            place = r.root / "containers" / id
+            place.rename(place.with_name(f".{id}"))  # where a kill of the engine leaves a removal
+            await r.engine_starts()
+            assert r.containers.list() == []
+            assert os.listdir(place.parent) == []
+
+    run(work())
+
+
+def test_a_record_that_cannot_be_read_is_left_alone(run: Run) -> None:
+    async def work() -> None:
+        async with rig() as r:
+            id = await r.create("true")
+            await r.engine_dies()
+            record = r.root / "containers" / id / "container.json"
+            whole = record.read_bytes()
+            record.write_bytes(whole[:100])
+            await r.engine_starts()
+            assert r.containers.list() == []
+            await r.engine_dies()
+            record.write_bytes(whole)
+            await r.engine_starts()
+            assert [info.id for info in r.containers.list()] == [id]
+            await r.containers.start(id)  # its files are there, too
+            assert await r.containers.wait(id) == 0
+
+    run(work())
+
+
+def test_a_state_that_cannot_be_written_holds_nothing_up(run: Run) -> None:
+    async def work() -> None:
+        async with rig() as r:
+            id = await r.create("sh", "-c", "exit 3")
+            (r.root / "containers" / id / "state.json").mkdir()  # what a full disk refuses, this does as well
+            await r.containers.start(id)
+            assert await r.containers.wait(id) == 3
+            await r.engine_dies()
+            await r.engine_starts()
+            info = r.containers.get(id)
+            assert (info.state, info.exit_code) == (State.EXITED, 3)
+            await r.containers.remove(id)
+
+    run(work())
+
+
+def test_a_start_waits_until_the_former_end_is_cleared_up(run: Run) -> None:
+    """A supervisor that is killed when it has written the end, and a spawner that is late in replacing it."""
+
+    async def work() -> None:
+        async with rig() as r:
+            id = await r.start("sleep", "600")
+            former = r.containers.get(id)
+            spawner, supervisor = await r.spawner(), await r.supervisor(id)
+            os.kill(spawner, signal.SIGSTOP)
+            os.kill(supervisor, signal.SIGSTOP)
+            os.kill(former.pid, signal.SIGKILL)
+            end = {"code": 137, "oom": False, "at": former.started_at + 1, "started": former.started_at}
+            (r.root / "containers" / id / "exit").write_text(json.dumps(end))
+            os.kill(supervisor, signal.SIGKILL)
+            await r.eventually(lambda: r.containers.get(id).state is State.EXITED)
+            again = asyncio.ensure_future(r.containers.start(id))
+            for _ in range(1000):  # turns of the loop: as far as it comes without the spawner
+                await asyncio.sleep(0)
+            os.kill(spawner, signal.SIGCONT)
+            await again
+            info = r.containers.get(id)
+            assert info.state is State.RUNNING and info.pid != former.pid
+            assert start_ticks(info.pid)
+            assert not (r.root / "containers" / id / "exit").exists()
+
+    run(work())
