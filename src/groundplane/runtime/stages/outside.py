@@ -132,8 +132,10 @@ def _await_birth(pid: int, talk: Talk) -> tuple[int, int]:
 def make_network(child: Child) -> None:
     """Make the container's network namespace and hand it over."""
     made = namespaces.new_network()
-    child.talk.say_with_fd("network", made)
-    os.close(made)
+    try:
+        child.talk.say_with_fd("network", made)
+    finally:
+        os.close(made)
 
 
 def map_ids(child: Child, order: Order, uids: Sequence[IdMapping], gids: Sequence[IdMapping]) -> None:
@@ -259,8 +261,10 @@ def _serve(child: Child, order: Order, word: str, text: str, fd: int) -> None:
 
     if word == "source":
         fd = favours.open_source(child.pid, text)
-        child.talk.say_with_fd(word, fd)
-        os.close(fd)
+        try:
+            child.talk.say_with_fd(word, fd)
+        finally:
+            os.close(fd)
         return
     if word == "listener":
         favours.hand_over_listener(child.pid, child.pidfd, int(text), order.listener, order.state)
