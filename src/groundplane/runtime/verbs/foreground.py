@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from groundplane.runtime.launch import Created
+    from groundplane.runtime.created import Created
 
 # Not passed on: those about our own children and output, and those that cannot be caught.
 _OURS = {signal.SIGCHLD, signal.SIGPIPE, signal.SIGURG, signal.SIGKILL, signal.SIGSTOP, signal.SIGWINCH, signal.SIGTSTP}
