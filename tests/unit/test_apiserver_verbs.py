@@ -204,6 +204,32 @@ def test_a_pod_is_stamped_and_waits_for_its_node() -> None:
     run(work())
 
 
+def test_a_bound_pod_is_nominated_no_more() -> None:
+    async def work() -> None:
+        async with bench() as b:
+            await b.ok("POST", PODS, pod())
+            await b.ok("PATCH", f"{PODS}/p/status", {"status": {"nominatedNodeName": "n"}}, MERGE_PATCH)
+            binding = {"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "m"}}
+            await b.ok("POST", f"{PODS}/p/binding", binding)
+            bound = await b.ok("GET", f"{PODS}/p")
+            assert bound["spec"]["nodeName"] == "m" and "nominatedNodeName" not in bound["status"]
+
+    run(work())
+
+
+def test_a_negative_grace_period_is_one_second() -> None:
+    """Never at once: only 0 says so (rest.BeforeDelete)."""
+
+    async def work() -> None:
+        async with bench() as b:
+            await b.ok("POST", PODS, pod(nodeName="n"))
+            await b.ok("DELETE", f"{PODS}/p")
+            await b.ok("DELETE", f"{PODS}/p", {"gracePeriodSeconds": -5})
+            assert (await b.ok("GET", f"{PODS}/p"))["metadata"]["deletionGracePeriodSeconds"] == 1
+
+    run(work())
+
+
 def test_finalizers_hold_and_release() -> None:
     async def work() -> None:
         async with bench() as b:

@@ -60,6 +60,7 @@ DEPRECATED = {
 # These need a name in the path; the others must not have one (`watch` may: the deprecated /watch/… form).
 _OF_ONE = frozenset({"get", "update", "patch", "delete"})
 _RUNNING = frozenset({"exec", "attach", "portforward"})
+_SELECTING = frozenset({"list", "watch", "deletecollection"})
 
 
 class Handler:
@@ -94,8 +95,8 @@ class Handler:
         else:
             name = target.name
             fields: tuple[tuple[str, str, str], ...] = ()
-            if not name and (text := call.query.get("fieldSelector")):
-                name, fields = _selected(text)
+            if not name and verb in _SELECTING and (text := call.query.get("fieldSelector")):
+                name, fields = _selected(text, verb)
             attributes = Attributes(
                 call.user, verb, target.group, target.version, target.resource, target.subresource,
                 target.namespace, name, target.path, fields,
@@ -145,11 +146,15 @@ def _verb(endpoint: Endpoint, target: Target, word: str) -> Verb | None:
     return virtual.get(word) if virtual is not None else VERBS[word]
 
 
-def _selected(text: str) -> tuple[str, tuple[tuple[str, str, str], ...]]:
-    """The one name that a field selector allows, and its terms, for authorization (requestinfo.go)."""
+def _selected(text: str, verb: str) -> tuple[str, tuple[tuple[str, str, str], ...]]:
+    """The one name that a field selector allows, and its terms, for authorization (requestinfo.go).
+
+    A name is not what is asked for where a collection is deleted, and a creation has no selector at all.
+    """
     try:
         selector = selectors.parse_fields(text)
     except selectors.SelectorError:
         return "", ()
     fields = tuple((r.path, "!=" if r.negated else "=", r.value) for r in selector.requirements)
-    return selector.required("metadata.name") or "", fields
+    name = "" if verb == "deletecollection" else selector.required("metadata.name")
+    return name or "", fields

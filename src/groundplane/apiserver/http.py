@@ -37,7 +37,8 @@ BOOKMARK_EVERY = 60.0  # seconds; kube-apiserver sends one about once a minute
 _LOOK_EVERY = 10.0
 _REFUSED_WITHIN = 1.0  # seconds: what a node has not refused by then is answered with 200
 _BEFORE_END = 2.0
-_PIECE = 256  # events encoded and written at once: the state of a large resource neither fills memory nor holds others up
+# Events encoded and written at once: the state of a large resource neither fills memory nor holds others up.
+_PIECE = 256
 _BODIES = ("POST", "PUT", "PATCH", "DELETE")
 
 PeerSubject = Callable[[web.BaseRequest], CertificateSubject | None]

@@ -33,17 +33,18 @@ class Escalation:
         if MASTERS in user.groups or (old is not None and _same_but_for_collection(obj, old)):
             return
         if resource in ("roles", "clusterroles"):
-            self._check_role(user, resource, request_name, obj)
+            self._check_role(user, resource, request_name, obj, old)
         else:
             self._check_binding(user, resource, obj)
 
-    def _check_role(self, user: User, resource: str, request_name: str, obj: Object) -> None:
+    def _check_role(self, user: User, resource: str, request_name: str, obj: Object, old: Object | None) -> None:
         namespace = obj["metadata"].get("namespace") or ""
         asked = Attributes(user, "escalate", GROUP, "*", resource, namespace=namespace, name=request_name)
         if self._authorizer.authorize(asked).allowed:
             return
         name = obj["metadata"].get("name") or ""
-        if obj.get("aggregationRule") is not None and self._missing(user, "", _FULL):
+        aggregates = any((each or {}).get("aggregationRule") is not None for each in (obj, old))
+        if aggregates and self._missing(user, "", _FULL):
             why = "must have cluster-admin privileges to use the aggregationRule"
             raise forbidden(GROUP, resource, name, why)
         self._confirm(user, namespace, resource, name, [PolicyRule.read(r) for r in obj.get("rules") or ()])

@@ -68,7 +68,8 @@ def bound(pod: Object, binding: Object, now: str) -> Object:
         pod = lifecycle.with_meta(pod, annotations={**(meta.get("annotations") or {}), **added})
     if added := wanted.get("labels"):
         pod = lifecycle.with_meta(pod, labels={**(meta.get("labels") or {}), **added})
-    status = pod.get("status") or {}
+    # Where it was nominated to be says nothing any more (KEP-5278, ClearingNominatedNodeNameAfterBinding).
+    status = {k: v for k, v in (pod.get("status") or {}).items() if k != "nominatedNodeName"}
     return {
         **pod,
         "spec": {**spec, "nodeName": binding["target"]["name"]},

@@ -137,9 +137,9 @@ def _again(endpoint: Endpoint, obj: Object, asked: Object, *, graceful: bool) ->
     """A deletion that is under way: only a shorter grace period changes anything."""
     meta = obj["metadata"]
     left, wanted = meta.get("deletionGracePeriodSeconds") or 0, asked.get("gracePeriodSeconds")
+    wanted = 1 if wanted is not None and wanted < 0 else wanted
     if not left or not graceful or wanted is None or wanted >= left:
         return Plan(None, remove=False, pending=True)
-    wanted = max(wanted, 0)
     stamp = parse_rfc3339(meta["deletionTimestamp"]) - left + wanted
     mark = lifecycle.with_meta(obj, deletionTimestamp=rfc3339(stamp), deletionGracePeriodSeconds=wanted)
     return Plan(mark, remove=wanted == 0 and not meta.get("finalizers"))

@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from groundplane.apiserver import lifecycle, statuses
+from groundplane.apiserver.access.authorizer import forbidden
+from groundplane.apiserver.access.contract import Attributes
 from groundplane.apiserver.admission.contract import Attempt, Operation
 from groundplane.apiserver.cache.stored import Object, Stored
 from groundplane.apiserver.call import Call, One
@@ -104,9 +106,15 @@ async def update(machine: Machine, endpoint: Endpoint, call: Call, change: Chang
         if old is None:
             if not change.allow_create:
                 raise statuses.not_found(endpoint.resource.group, endpoint.resource.plural, change.name)
+            _may_create(machine, call)
             # What a client believed to replace has gone: it is created anew (upstream's update writes it as well).
             missing = lifecycle.with_meta(change.make(None), resourceVersion=None)
-            return await create(machine, endpoint, call, missing, change.own)
+            try:
+                return await create(machine, endpoint, call, missing, change.own)
+            except statuses.StatusError as error:
+                if error.reason != "AlreadyExists" or not left:
+                    raise
+                continue  # somebody else was faster: that one is changed
         # A fresh copy: decoding takes parts of its input over, and preparation works in place.
         given = change.make(endpoint.show(jsonyaml.loads(old.wire)))
         try:
@@ -116,6 +124,18 @@ async def update(machine: Machine, endpoint: Endpoint, call: Call, change: Chang
                 raise endpoint.conflict(change.name) from None
             # Upstream's GuaranteedUpdate reads again and repeats; a version that the client gave is compared there.
     raise AssertionError("unreachable: the last try returns or raises")
+
+
+def _may_create(machine: Machine, call: Call) -> None:
+    """Who may only change things makes none by changing what is not there (handlers/create.go, withAuthorization)."""
+    target = call.target
+    asked = Attributes(
+        call.user, "create", target.group, target.version, target.resource, target.subresource, target.namespace,
+        target.name, target.path,
+    )  # fmt: skip
+    verdict = machine.authorizer.authorize(asked)
+    if not verdict.allowed:
+        raise forbidden(asked, verdict)
 
 
 async def touch(endpoint: Endpoint, namespace: str, name: str, edit: Callable[[Object], Object]) -> Stored:
