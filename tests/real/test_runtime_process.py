@@ -58,6 +58,15 @@ def test_a_deadline_that_cannot_be_met_is_one_sentence(box: Box) -> None:
         box.create()
 
 
+def test_a_deadline_and_cpus_exclude_each_other(box: Box) -> None:
+    box.linux["resources"] = {"cpu": {"cpus": str(min(os.sched_getaffinity(0)))}}
+    box.process["scheduler"] = {"policy": "SCHED_DEADLINE", "runtime": 42000, "deadline": 1000000, "period": 1000000}
+    try:
+        assert stat(box.run("cat", "/proc/self/stat").out)[38] == "6"  # that is all the CPUs there are
+    except LaunchError as error:
+        assert "process scheduler can't be used together with AllowedCPUs" in str(error)
+
+
 @pytest.mark.parametrize(
     ("name", "says"), [("RT", "realtime: prio 3"), ("BE", "best-effort: prio 3"), ("IDLE", "idle")]
 )

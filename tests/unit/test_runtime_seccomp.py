@@ -192,6 +192,11 @@ def test_an_oci_profile() -> None:
     assert action(program, "open") == f.ERRNO | 38
 
 
+def test_a_profile_without_a_word_of_flags_leaves_speculation_alone() -> None:
+    flags = [compile_profile(profile(**members))[1] for members in ({}, {"flags": None}, {"flags": []})]
+    assert flags == [4, 4, 0]
+
+
 def test_one_argument_compared_twice_means_either() -> None:
     args = [{"index": 0, "value": v, "op": "SCMP_CMP_EQ"} for v in (3, 5)]
     program, _ = compile_profile(profile(syscalls=[{"names": ["dup"], "action": "SCMP_ACT_ALLOW", "args": args}]))
@@ -228,11 +233,11 @@ def test_bad_profiles_are_one_sentence(members: dict[str, object], sentence: str
 def test_an_agent_is_asked_for_the_calls_that_notify() -> None:
     rule = {"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}
     program, flags = compile_profile(profile(syscalls=[rule], listenerPath="/agent", defaultAction="SCMP_ACT_ALLOW"))
-    assert flags == LISTENER
+    assert flags & LISTENER
     assert action(program, "mkdir") == f.USER_NOTIF
     assert action(program, "rmdir") == f.ALLOW
     _, flags = compile_profile(profile(listenerPath="/agent"))
-    assert flags == 0, "a path alone is ignored (config-linux.md)"
+    assert not flags & LISTENER, "a path alone is ignored (config-linux.md)"
 
 
 def test_a_program_is_an_array_of_sock_filter() -> None:

@@ -68,7 +68,7 @@ class Seccomp:
         self.default_action = r.text("defaultAction", required=True)
         self.default_errno = r.optional_number("defaultErrnoRet", 0, MAX_UINT32)
         self.architectures = r.texts("architectures")
-        self.flags = r.texts("flags")
+        self.flags = r.texts("flags") if r.has("flags") else None  # none named is not the same as no word of them
         self.listener_path = r.text("listenerPath")
         self.listener_metadata = r.text("listenerMetadata")
         self.syscalls = r.children("syscalls", SeccompRule)

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+_SCHED_DEADLINE = 6  # linux/sched.h
+# sched_setattr(2), EPERM: such a task may move to every CPU there is, so a cpuset is in its way; the words are runc's.
+_NO_DEADLINE = "it needs CAP_SYS_NICE and all CPUs: process scheduler can't be used together with AllowedCPUs"
+
+
 class CapabilitySets:
     """The five sets as bit masks."""
 
@@ -177,7 +182,12 @@ class SetScheduling(Step):
 
     def apply(self, at: Inside) -> None:
         if (wanted := self.policy) is not None:
-            p.sched_setattr(wanted.policy, wanted.flags, wanted.nice, wanted.priority, *wanted.times)
+            try:
+                p.sched_setattr(wanted.policy, wanted.flags, wanted.nice, wanted.priority, *wanted.times)
+            except KernelError as error:
+                if error.errno == errno.EPERM and wanted.policy == _SCHED_DEADLINE:
+                    error.hint = _NO_DEADLINE
+                raise
         if self.io is not None:
             p.ioprio_set(*self.io)
 
