@@ -135,6 +135,32 @@ def test_a_second_owner_keeps_an_object_and_a_dead_one_does_not(run) -> None:
     run(work())
 
 
+def test_references_that_lead_nowhere(run) -> None:
+    """What has no namespace may not be owned from one, and stays; a wrong name says nothing about other references."""
+
+    async def work() -> None:
+        clock = VirtualClock()
+        cluster = FakeCluster(clock)
+        owner = await Client(cluster).secrets.create({"kind": "Secret", "metadata": {"name": "o", "namespace": "x"}})
+        async with running(cluster, clock, GarbageCollector) as client:
+            reference = {"apiVersion": "v1", "kind": "Secret", "name": "o", "uid": owner["metadata"]["uid"]}
+            wide = {"name": "n", "ownerReferences": [reference]}
+            await client.nodes.create({"apiVersion": "v1", "kind": "Node", "metadata": wide})
+            await clock.advance(0.5)
+            assert names(cluster, "nodes") == ["n"]
+
+            # Events are not watched: such an owner is asked for.
+            event = await client.events.create({"kind": "Event", "metadata": {"name": "e", "namespace": "default"}})
+            by_event = {"apiVersion": "v1", "kind": "Event", "uid": event["metadata"]["uid"]}
+            for name, owner_name in (("a", "typo"), ("b", "e")):
+                references = [{**by_event, "name": owner_name}]
+                await client.config_maps.create(config_map(name, ownerReferences=references))
+                await clock.advance(0.5)
+            assert names(cluster) == ["b"]
+
+    run(work())
+
+
 def test_two_that_own_each_other_go_in_the_foreground(run) -> None:
     async def work() -> None:
         clock = VirtualClock()

@@ -22,7 +22,7 @@ from groundplane.controllers.nodelifecycle import plan as taint_plans
 from groundplane.controllers.nodelifecycle.loop import NodeLifecycleController
 from groundplane.controllers.serviceaccount.loop import ServiceAccountController
 from groundplane.controllers.tainteviction.loop import TaintEvictionController
-from groundplane.controllers.tainteviction.plan import FOREVER, stays_until
+from groundplane.controllers.tainteviction.plan import FOREVER, patience
 
 
 def service(name: str = "web", **spec: Any) -> Object:
@@ -135,6 +135,28 @@ def test_250_endpoints_make_three_slices_and_one_change_touches_one() -> None:
     assert (len(grown.create), len(grown.update), len(grown.delete)) == (0, 1, 0)  # the slice that loses one takes it
     none = slices.plan(service(), [], stored, {})
     assert (len(none.create), len(none.update), len(none.delete)) == (0, 1, 2)
+
+
+def test_pods_that_share_an_address_are_endpoints_of_their_own() -> None:
+    """Two pods in their node's network, or one that comes where another goes."""
+    one, two = pod(1), pod(1, ready=False)
+    two["metadata"] = {**two["metadata"], "name": "other", "uid": "other"}
+    (made,) = slices.plan(service(), [one, two], [], {}).create
+    assert [(e["targetRef"]["name"], e["conditions"]["ready"]) for e in made["endpoints"]] == [
+        ("p1", True),
+        ("other", False),
+    ]
+    stored = _stored(slices.plan(service(), [one, two], [], {}), [])
+    again = slices.plan(service(), [two, one], stored, {})
+    assert (again.create, again.update, again.delete) == ([], [], [])
+
+
+def test_slices_of_a_former_service_of_that_name_are_not_taken_over() -> None:
+    former = service()
+    former["metadata"] = {**former["metadata"], "uid": "former"}
+    stored = _stored(slices.plan(former, [pod(1)], [], {}), [])
+    changed = slices.plan(service(), [pod(1)], stored, {})
+    assert (len(changed.create), len(changed.update), changed.delete) == (1, 0, stored)
 
 
 def test_named_ports_divide_pods_into_groups() -> None:
@@ -301,12 +323,49 @@ def test_cordoned_and_pressed_nodes_get_their_taints() -> None:
 
 def test_how_long_pods_tolerate() -> None:
     taint = {"key": "k", "effect": "NoExecute", "timeAdded": rfc3339(100)}
+    always = {"key": "k", "operator": "Exists"}
+    minute = {"operator": "Exists", "tolerationSeconds": 60}
 
-    def until(*tolerations: Object) -> float:
-        return stays_until({"spec": {"tolerations": list(tolerations)}}, [taint], 110)
+    def bears(*tolerations: Object) -> float:
+        return patience({"spec": {"tolerations": list(tolerations)}}, [taint])
 
-    assert until() == 110
-    assert until({"key": "k", "operator": "Exists"}) == FOREVER
-    assert until({"operator": "Exists", "tolerationSeconds": 60}) == 160
-    assert until({"operator": "Exists", "tolerationSeconds": 60}, {"key": "k", "operator": "Exists"}) == 160
-    assert stays_until({"spec": {}}, [{"key": "k", "effect": "NoSchedule"}], 110) == FOREVER
+    assert bears() == 0
+    assert bears(always) == FOREVER
+    assert bears(minute) == bears(minute, always) == 60
+    assert bears(always, minute) == FOREVER  # of a taint the first toleration counts
+    assert bears({**minute, "tolerationSeconds": -5}) == 0
+    assert patience({"spec": {}}, [{"key": "k", "effect": "NoSchedule"}]) == FOREVER
+
+
+def test_patience_begins_when_the_pod_meets_the_taint(run) -> None:
+    """`kubectl taint` says not when; and a pod that came long after the taint has its patience before it."""
+
+    async def work() -> None:
+        clock = VirtualClock()
+        cluster = FakeCluster(clock)
+        async with running(cluster, clock, TaintEvictionController) as client:
+            old = {"key": "old", "value": "x", "effect": "NoExecute", "timeAdded": rfc3339(clock.time() - 1000)}
+            for name, taints in (("plain", [{"key": "k", "effect": "NoExecute"}]), ("old", [old])):
+                body = node(name, clock.time())
+                await add_node(client, {**body, "spec": {"taints": taints}})
+            for number, name in enumerate(("plain", "old")):
+                patient = pod(number, node=name)
+                patient["spec"]["tolerations"] = [{"operator": "Exists", "tolerationSeconds": 30}]
+                await add_pod(client, patient)
+            await clock.advance(20)
+            await client.pods.patch("p0", {"metadata": {"labels": {"looked": "at"}}}, "default")
+            await clock.advance(9)
+            assert len(cluster.objects("pods")) == 2
+            await clock.advance(2)
+            assert cluster.objects("pods") == []
+            again = pod(0, node="plain")
+            again["spec"]["tolerations"] = [{"operator": "Exists", "tolerationSeconds": 30}]
+            await add_pod(client, again)
+            await clock.advance(20)
+            await client.nodes.patch("plain", {"spec": {"taints": None}})
+            await clock.advance(60)
+            assert len(cluster.objects("pods")) == 1
+            said = [e["message"] for e in cluster.objects("events")]
+            assert "Cancelling deletion of Pod default/p0" in said
+
+    run(work())

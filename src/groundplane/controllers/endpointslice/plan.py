@@ -13,7 +13,15 @@ from typing import Any
 
 from groundplane.base.jsonyaml import dumps
 from groundplane.client.contract import Object
-from groundplane.client.objects import is_deleting, labels_of, name_of, namespace_of, owner_reference, replace_in
+from groundplane.client.objects import (
+    is_deleting,
+    labels_of,
+    name_of,
+    namespace_of,
+    owner_reference,
+    replace_in,
+    uid_of,
+)
 from groundplane.client.resources import SERVICES
 from groundplane.controllers.pods import is_ready
 from groundplane.controllers.service_pods import (
@@ -45,10 +53,15 @@ class Plan:
 def plan(service: Object, pods: Iterable[Object], slices: Sequence[Object], zones: Mapping[str, str]) -> Plan:
     """`pods`: those that the Service selects; `slices`: those that this controller manages; `zones` by node name."""
     families = _families(service)
-    result = Plan(delete=[s for s in slices if s.get("addressType") not in families])
+    # A slice of a former Service of this name belongs to that one, and goes with it.
+    usable: list[Object] = []
+    result = Plan()
+    for each in slices:
+        fits = each.get("addressType") in families and _is_owned(service, each)
+        (usable if fits else result.delete).append(each)
     pods = list(pods)
     for family in families:
-        mine = [s for s in slices if s.get("addressType") == family]
+        mine = [s for s in usable if s.get("addressType") == family]
         _plan_family(result, service, family, _wanted(service, pods, family, zones), mine)
     return result
 
@@ -84,10 +97,10 @@ def _plan_family(
 
 @dataclass(slots=True)
 class _Group:
-    """Endpoints with the same ports, by address."""
+    """Endpoints with the same ports, by address and pod: pods in their node's network share one address."""
 
     ports: list[Object]
-    endpoints: dict[str, Object] = field(default_factory=dict)
+    endpoints: dict[tuple[str, str], Object] = field(default_factory=dict)
 
 
 def _wanted(service: Object, pods: Iterable[Object], family: str, zones: Mapping[str, str]) -> dict[bytes, _Group]:
@@ -100,7 +113,7 @@ def _wanted(service: Object, pods: Iterable[Object], family: str, zones: Mapping
         if not ports and (service.get("spec") or {}).get("ports"):
             continue  # it offers none of the named ports
         group = groups.setdefault(dumps(ports), _Group(ports))
-        group.endpoints[address] = endpoint(service, pod, address, zones)
+        group.endpoints[address, uid_of(pod)] = endpoint(service, pod, address, zones)
     return groups
 
 
@@ -137,7 +150,7 @@ def _fit(
     touched: set[str] = set()
     for each in slices:
         old = each.get("endpoints") or []
-        new = [e for o in old if (e := left.pop(o["addresses"][0], None)) is not None]
+        new = [e for o in old if (e := left.pop(_endpoint_key(o), None)) is not None]
         kept[name_of(each)] = new
         if new != [_plain(o) for o in old] or _relabelled(service, each) is not each:
             touched.add(name_of(each))
@@ -162,6 +175,10 @@ def _fit(
 def _fullest_with_room(kept: Mapping[str, Sequence[Object]], touched: set[str], count: int) -> str:
     fitting = [n for n, endpoints in kept.items() if n not in touched and len(endpoints) + count <= MAX_ENDPOINTS]
     return max(fitting, key=lambda n: (len(kept[n]), n), default="")
+
+
+def _endpoint_key(stored: Object) -> tuple[str, str]:
+    return (stored.get("addresses") or [""])[0], (stored.get("targetRef") or {}).get("uid") or ""
 
 
 def _plain(stored: Object) -> Object:
@@ -197,6 +214,12 @@ def _slice(service: Object, family: str, ports: list[Object], endpoints: list[Ob
         "endpoints": endpoints,
         "ports": ports,
     }
+
+
+def _is_owned(service: Object, each: Object) -> bool:
+    """Ours, or nobody's: a slice that was made by hand and says that we manage it."""
+    owner = next((ref for ref in each["metadata"].get("ownerReferences") or () if ref.get("controller")), None)
+    return owner is None or owner.get("uid") == uid_of(service)
 
 
 def _families(service: Object) -> list[str]:

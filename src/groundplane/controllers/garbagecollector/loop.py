@@ -38,7 +38,7 @@ class GarbageCollector(Controller[Look]):
         self._graph = Graph()
         self._by_kind: dict[tuple[str, str], Resource] = {}
         self._watched: set[tuple[str, str]] = set()
-        self._gone: Recent[bool] = Recent(500)
+        self._gone: Recent[bool] = Recent(500)  # uids of what was deleted, and references that led nowhere
 
     async def begin(self) -> None:
         """Watch everything; act once all of it is known, since an owner not seen yet looks like one that is gone."""
@@ -136,7 +136,8 @@ class GarbageCollector(Controller[Look]):
             elif owner.waits_for_dependents:
                 waiting.append(reference)
             elif owner.resource is not None and owner.resource.namespaced and owner.key[0] != node.key[0]:
-                gone.append(reference)  # an owner in another namespace is none
+                # An owner in another namespace is none. What has no namespace cannot have an owner in one, and stays.
+                (gone if node.key[0] else solid).append(reference)
             else:
                 solid.append(reference)
         return Owners(solid, gone, waiting)
@@ -144,7 +145,9 @@ class GarbageCollector(Controller[Look]):
     async def _exists(self, node: Node, reference: Object) -> bool:
         """Ask the server for an owner that no informer has shown."""
         uid = reference["uid"]
-        if self._gone.get(uid):
+        # A reference may name a wrong kind or name, so that it leads nowhere says nothing about others with its uid.
+        where = (uid, reference["apiVersion"], reference["kind"], reference["name"], node.key[0])
+        if self._gone.get(uid) or self._gone.get(where):
             return False
         group = reference["apiVersion"].rpartition("/")[0]
         resource = self._by_kind.get((group, reference["kind"]))
@@ -158,11 +161,10 @@ class GarbageCollector(Controller[Look]):
         except ApiError as error:
             if not error.is_not_found:
                 raise
-            self._gone.put(uid, True)
-            return False
+            found = {"metadata": {}}
         if uid_of(found) == uid:
             return True
-        self._gone.put(uid, True)
+        self._gone.put(where, True)
         return False
 
     async def _delete(self, node: Node, policy: str) -> None:

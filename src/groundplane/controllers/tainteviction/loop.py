@@ -10,7 +10,7 @@ from groundplane.client.objects import Key, is_deleting, name_of, uid_of
 from groundplane.client.resources import NODES, PODS
 from groundplane.controllers.pods import node_index
 from groundplane.controllers.runner import Context, KeyedController
-from groundplane.controllers.tainteviction.plan import FOREVER, stays_until
+from groundplane.controllers.tainteviction.plan import FOREVER, patience
 
 
 class TaintEvictionController(KeyedController):
@@ -26,7 +26,7 @@ class TaintEvictionController(KeyedController):
         nodes, pods = self.watch(NODES), self.watch(PODS)
         self._nodes, self._pods = nodes.cache, pods.cache
         self._pods.add_index("node", node_index)
-        self._marked: set[Key] = set()
+        self._since: dict[Key, float] = {}  # the pods that are to go, and when their patience began
         nodes.add_handler(Handler(add=self._node_came, update=self._node_changed))
         pods.add_handler(
             Handler(add=self._pod_changed, update=lambda _, new: self._pod_changed(new), delete=self._pod_gone)
@@ -51,26 +51,26 @@ class TaintEvictionController(KeyedController):
                 self.enqueue(pod)
 
     def _pod_gone(self, pod: Object) -> None:
-        self._marked.discard((pod["metadata"]["namespace"], name_of(pod)))
+        self._since.pop((pod["metadata"]["namespace"], name_of(pod)), None)
 
     async def reconcile(self, key: Key) -> None:
         pod = self._pods.by_key(key)
         if pod is None or is_deleting(pod):
             return
         node = next((self._nodes.get(name) for name in node_index(pod)), None)
-        now = self.clock.time()
-        end = stays_until(pod, _taints(node), now) if node is not None else FOREVER
-        if end == FOREVER:
-            if key in self._marked:
-                self._marked.discard(key)
+        bears = patience(pod, _taints(node))
+        if bears == FOREVER:
+            if self._since.pop(key, None) is not None:
                 message = f"Cancelling deletion of Pod {key[0]}/{key[1]}"
                 self.tell(pod, PODS, NORMAL, "TaintManagerEviction", message)
             return
-        if end > now:
-            self._marked.add(key)
-            self.queue.add_after(key, end - now)
+        # Patience begins when this loop first sees the pod together with a taint, not when the taint was made: most
+        # taints do not say when that was, and a pod may be younger than the taint that it bears.
+        now = self.clock.time()
+        left = self._since.setdefault(key, now) + bears - now
+        if left > 0:
+            self.queue.add_after(key, left)
             return
-        self._marked.discard(key)
         self.tell(pod, PODS, NORMAL, "TaintManagerEviction", f"Marking for deletion Pod {key[0]}/{key[1]}")
         await self._evict(key, pod)
 
