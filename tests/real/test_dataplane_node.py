@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,15 +17,17 @@ from tests.fakes.cluster import FakeCluster
 from tests.fakes.net_bed import CLUSTER, INSTANCE, NODE_IP, Bed, Pod
 from tests.fakes.net_services import endpoint, port, service, slice_of
 
-from groundplane.base.clock import SystemClock
+from groundplane.base.clock import Clock, SystemClock
 from groundplane.client.client import Client
 from groundplane.client.objects import replace_in
 from groundplane.client.resources import ENDPOINT_SLICES, SERVICES
 from groundplane.dataplane.dataplane import Config, Dataplane, teardown
 from groundplane.dataplane.probe import kernel_problem, range_problem
 from groundplane.dataplane.routes import NotOurAddress, RangeInUse
+from groundplane.dataplane.services.plan import ServicePlan
+from groundplane.dataplane.services.table import ServiceTable
 from groundplane.kernel.netlink import addresses, links, routes
-from groundplane.kernel.netlink.channel import NETFILTER, Channel
+from groundplane.kernel.netlink.channel import NETFILTER, Channel, NetlinkError
 from groundplane.kernel.nftables import listing
 from groundplane.kernel.nftables import objects as o
 from groundplane.kernel.nftables.transaction import Transaction
@@ -47,10 +50,19 @@ def replace_config(bed: Bed) -> Bed:
     return bed
 
 
+class Impatient(SystemClock):
+    """Nothing waits for longer than a moment."""
+
+    async def sleep(self, seconds: float) -> None:
+        await super().sleep(min(seconds, 0.05))
+
+
 @asynccontextmanager
-async def dataplane(cluster: FakeCluster, config: Config = CONFIG) -> AsyncIterator[tuple[Dataplane, Client]]:
+async def dataplane(
+    cluster: FakeCluster, config: Config = CONFIG, clock: Clock | None = None
+) -> AsyncIterator[tuple[Dataplane, Client]]:
     client = Client(cluster)
-    plane = Dataplane(client, config, SystemClock())
+    plane = Dataplane(client, config, clock or SystemClock())
     try:
         await plane.start()
         await plane.ready()
@@ -188,10 +200,56 @@ def test_a_flushed_ruleset_is_made_again_by_the_next_change(bed: Bed) -> None:
             await client.of(SERVICES).create(service(), "default")
             await client.of(ENDPOINT_SLICES).create(slice_of("web", endpoint(pod.address)), "default")
             await until(lambda: answers(bed, pod))
-            with Channel(NETFILTER) as channel:
-                Transaction([o.delete_table(CONFIG.services.table)]).commit(channel)
+            flush()
             await client.of(SERVICES).create(service("other", "10.96.0.21"), "default")
             await until(lambda: answers(bed, pod))
+
+    inside(bed, work)
+
+
+def flush() -> None:
+    with Channel(NETFILTER) as channel:
+        Transaction([o.delete_table(CONFIG.services.table)]).commit(channel)
+
+
+def test_a_flushed_ruleset_is_noticed_without_a_change(bed: Bed) -> None:
+    pod = bed.pod()
+
+    async def work(cluster: FakeCluster) -> None:
+        async with dataplane(cluster, clock=Impatient()) as (_, client):
+            await client.of(SERVICES).create(service(), "default")
+            await client.of(ENDPOINT_SLICES).create(slice_of("web", endpoint(pod.address)), "default")
+            await until(lambda: answers(bed, pod))
+            flush()
+            await until(lambda: answers(bed, pod))
+
+    inside(bed, work)
+
+
+def test_a_flushed_ruleset_comes_back_where_the_kernel_refuses_at_first(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pod = bed.pod()
+    real, refusals = ServiceTable.reconcile, 0
+
+    def once(table: ServiceTable, plans: Mapping[str, ServicePlan]) -> None:
+        nonlocal refusals
+        refusals += 1
+        if refusals == 1:
+            raise NetlinkError("nf_tables batch", errno.ENOMEM, "of 1 messages")
+        real(table, plans)
+
+    async def work(cluster: FakeCluster) -> None:
+        async with dataplane(cluster) as (plane, client):
+            await client.of(SERVICES).create(service(), "default")
+            await client.of(ENDPOINT_SLICES).create(slice_of("web", endpoint(pod.address)), "default")
+            await until(lambda: answers(bed, pod))
+            monkeypatch.setattr(ServiceTable, "reconcile", once)
+            flush()
+            await client.of(SERVICES).create(service("other", "10.96.0.21"), "default")
+            await until(lambda: answers(bed, pod))
+            await client.of(ENDPOINT_SLICES).delete("web-x-tcp", "default")
+            assert await plane.endpoint_gone(pod.address, 30)  # the gate knows of it what the kernel does
 
     inside(bed, work)
 

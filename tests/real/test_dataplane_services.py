@@ -16,6 +16,8 @@ from tests.fakes.net_services import endpoint, port, service, slice_of
 
 from groundplane.dataplane.services.plan import plan_service
 from groundplane.dataplane.services.shapes import name
+from groundplane.kernel.netlink import conntrack
+from groundplane.kernel.netlink.channel import NETFILTER, Channel
 from groundplane.kernel.nftables import listing
 
 pytestmark = pytest.mark.needs("root", "net")
@@ -210,6 +212,32 @@ def test_udp_moves_to_another_endpoint_while_the_client_goes_on(bed: Bed) -> Non
         bed.hide("web")
         with pytest.raises(ConnectionRefusedError):
             ask()
+
+
+def test_a_udp_flow_stays_while_its_endpoint_does(bed: Bed) -> None:
+    client, one, two = bed.pod(), bed.pod(udp=53), bed.pod(udp=53)
+    dns = service("web", WEB, port(53, protocol="UDP"))
+    udp = {"to": 53, "protocol": "UDP"}
+
+    def to_two() -> set[bytes]:
+        def look() -> set[bytes]:
+            with Channel(NETFILTER) as channel:
+                return {flow.key for flow in conntrack.flows(channel, 17) if flow.reply.source == two.address}
+
+        return bed.host.run(look)
+
+    bed.show(dns, slice_of("web", endpoint(one.address), endpoint(two.address), **udp))
+    while not to_two():
+        with client.host.run(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as asking:
+            asking.settimeout(30)
+            asking.connect((WEB, 53))
+            asking.send(b"?")
+            asking.recv(100)
+    known = to_two()
+    bed.show(dns, slice_of("web", endpoint(two.address), **udp))  # it gets the slot of the one that left
+    assert to_two() == known
+    bed.show(dns, slice_of("web", endpoint(two.address), to=54, protocol="UDP"))
+    assert not to_two()
 
 
 def test_an_open_connection_outlives_its_endpoint_in_the_table(bed: Bed) -> None:

@@ -183,3 +183,17 @@ def test_the_gate_opens_when_no_service_sends_any_more(run: Any) -> None:
         assert await waiting
 
     run(work())
+
+
+def test_the_gate_does_not_open_for_the_next_owner_of_an_address(run: Any) -> None:
+    """Whoever waited for the former one in vain must not have left the gate open."""
+
+    async def work() -> None:
+        gate = EndpointGate()
+        gate.change([], ["10.244.0.4"])
+        assert not await gate.endpoint_gone("10.244.0.4", 0.01)
+        gate.change(["10.244.0.4"], [])
+        gate.change([], ["10.244.0.4"])
+        assert not await gate.endpoint_gone("10.244.0.4", 0.01)
+
+    run(work())

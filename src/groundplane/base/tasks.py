@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
+from groundplane.base.clock import Clock
 from groundplane.base.log import Log
 
 _log = Log("tasks")
@@ -33,6 +34,20 @@ async def in_thread(work: Callable[[], _T]) -> _T:
     A thread cannot be stopped; `asyncio.to_thread` would return at once, and let go of locks that the work relies on.
     """
     return await to_its_end(asyncio.to_thread(work))
+
+
+async def set_within(event: asyncio.Event, seconds: float | None, clock: Clock) -> None:
+    """Return once the event is set, or `seconds` have passed on the clock (None: never)."""
+    if seconds is None or event.is_set():
+        await event.wait()
+        return
+    timer = asyncio.ensure_future(clock.sleep(max(seconds, 0.0)))
+    waiting = asyncio.ensure_future(event.wait())
+    try:
+        await asyncio.wait((timer, waiting), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        timer.cancel()
+        waiting.cancel()
 
 
 class Tasks:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from groundplane.dataplane.services import shapes
-from groundplane.dataplane.services.plan import ANY_NODE, Front, ServicePlan, Shape
+from groundplane.dataplane.services.plan import ANY_NODE, Backend, Front, ServicePlan, Shape
 from groundplane.kernel.nftables import expressions as x
 from groundplane.kernel.nftables import objects as o
 
@@ -53,6 +53,10 @@ def front_bytes(front: Front) -> bytes:
 
 def front_of(key: bytes) -> Front:
     return Front(socket.inet_ntoa(key[:4]), key[4], int.from_bytes(key[8:10], "big"))
+
+
+def backend_of(data: bytes) -> Backend:
+    return Backend(socket.inet_ntoa(data[:4]), int.from_bytes(data[4:6], "big"))
 
 
 def slot_of(key: bytes) -> int:

@@ -28,7 +28,7 @@ class EndpointGate:
             self._used[address] -= 1
             if not self._used[address]:
                 del self._used[address]
-                if (event := self._waiting.get(address)) is not None:
+                if (event := self._waiting.pop(address, None)) is not None:
                     event.set()
 
     async def endpoint_gone(self, address: str, timeout: float) -> bool:
@@ -44,7 +44,4 @@ class EndpointGate:
                 await event.wait()
         except TimeoutError:
             return False
-        finally:
-            if self._waiting.get(address) is event and event.is_set():
-                del self._waiting[address]
         return True

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from groundplane.base.clock import Clock
 from groundplane.base.log import Log
+from groundplane.base.tasks import set_within
 from groundplane.client.contract import Object
 from groundplane.client.informer import Handler, Informer, InformerFactory
 from groundplane.client.resources import ENDPOINT_SLICES, SERVICES
@@ -28,6 +29,7 @@ _log = Log("dataplane.services")
 SERVICE_LABEL = "kubernetes.io/service-name"  # discovery/v1 LabelServiceName
 BY_SERVICE = "dataplane/service"
 _RETRY = 1.0
+_LOOK_SECONDS = 30.0  # kube-proxy's syncPeriod: a firewall that is restarted flushes all tables, ours too
 _MOST_AT_ONCE = 500  # Services in one transaction, so that the first of a storm is not as late as the last
 
 
@@ -43,6 +45,8 @@ class ServiceLoop:
         self._slices = informers.informer(ENDPOINT_SLICES)
         self._dirty: dict[str, None] = {}  # in order of arrival
         self._applying: set[str] = set()
+        self._told: dict[str, frozenset[str]] = {}  # each Service's ready endpoints, as the gate knows them
+        self._whole = True  # the kernel's table is not known to be as we left it
         self._applied = asyncio.Event()  # a new one for each transaction
         self._wake = asyncio.Event()
         self._ready = asyncio.Event()
@@ -60,11 +64,17 @@ class ServiceLoop:
         await self._services.synced()
         await self._slices.synced()
         table = self._table = await self._do(lambda: ServiceTable(self._config))
-        await self._retrying(lambda: self._reconcile(table))
-        self._ready.set()
         while True:
-            await self._wake.wait()
-            await self._retrying(lambda: self._apply(table))
+            await self._retrying(lambda: self._reconcile(table) if self._whole else self._apply(table))
+            self._ready.set()
+            await set_within(self._wake, _LOOK_SECONDS, self._clock)
+            await self._retrying(lambda: self._look(table))
+
+    async def _look(self, table: ServiceTable) -> None:
+        """After a while without a change: whether somebody has flushed all tables, ours too."""
+        if not self._wake.is_set() and not await self._do(table.is_there):
+            _log.warning("someone removed our table; making it anew")
+            self._whole = True
 
     async def endpoint_gone(self, address: str, timeout: float) -> bool:
         """Return True once no Service sends to this pod address as a ready endpoint, False after `timeout` seconds.
@@ -105,10 +115,10 @@ class ServiceLoop:
         self._dirty.clear()
         self._wake.clear()
         plans = {key_of(s): self._plan(s, remembered) for s in self._services.cache}
-        before = dict(table.plans)
         self._applying = set(plans)
         await self._do(lambda: table.reconcile(plans))
-        self._tell(before, plans)
+        self._whole = False
+        self._tell({key: ServicePlan() for key in self._told} | plans)
         _log.info("services are in the kernel", services=len(plans))
 
     async def _apply(self, table: ServiceTable) -> None:
@@ -117,8 +127,7 @@ class ServiceLoop:
             del self._dirty[key]
         if not self._dirty:
             self._wake.clear()
-        before = {key: table.plans.get(key, ServicePlan()) for key in keys}
-        plans = {key: self._current(key, before[key].backends) for key in keys}
+        plans = {key: self._current(key, table.plans.get(key, ServicePlan()).backends) for key in keys}
         self._applying = set(keys)
         try:
             await self._do(lambda: table.apply(plans))
@@ -128,14 +137,16 @@ class ServiceLoop:
             if not is_lost(error.errno):
                 raise
             _log.warning("someone changed our table; making it anew", error=error)
+            self._whole = True
             await self._reconcile(table)
             return
-        self._tell(before, plans)
+        self._tell(plans)
 
-    def _tell(self, before: Mapping[str, ServicePlan], after: Mapping[str, ServicePlan]) -> None:
-        for key in before.keys() | after.keys():
-            nothing = ServicePlan()
-            self._gate.change(before.get(key, nothing).active, after.get(key, nothing).active)
+    def _tell(self, plans: Mapping[str, ServicePlan]) -> None:
+        for key, plan in plans.items():
+            self._gate.change(self._told.pop(key, frozenset()), plan.active)
+            if plan.active:
+                self._told[key] = plan.active
         self._applying = set()
         applied, self._applied = self._applied, asyncio.Event()
         applied.set()

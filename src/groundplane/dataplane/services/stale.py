@@ -6,10 +6,8 @@ change has something to do with them, so a cluster without UDP or sticky Service
 
 from __future__ import annotations
 
-import socket
-
 from groundplane.dataplane.services import elements as e
-from groundplane.dataplane.services.plan import ANY_NODE, THIS_NODE, UDP, Front
+from groundplane.dataplane.services.plan import ANY_NODE, THIS_NODE, UDP, Backend, Front
 from groundplane.kernel.netlink import conntrack
 from groundplane.kernel.netlink.channel import Channel
 from groundplane.kernel.nftables import listing
@@ -20,16 +18,20 @@ from groundplane.kernel.nftables.transaction import Transaction
 def forget(channel: Channel, affinity: o.Set, change: e.Change) -> None:
     """Flows and affinities that the change has made wrong."""
     left = [(key, data) for (name, key), data in change.gone if name == e.BACKENDS]
+    there = [(key, data) for (name, key), data in change.new if name == e.BACKENDS]
     new_nodeports = {
         int.from_bytes(key[4:6], "big") for (name, key), _ in change.new if name == e.NODEPORTS and key[0] == UDP
     }
-    _forget_flows(channel, left, new_nodeports)
+    _forget_flows(channel, _udp(left) - _udp(there), new_nodeports)  # one that only has another slot has not left
     if left:
         _forget_clients(channel, affinity, {key for key, _ in left})
 
 
-def _forget_flows(channel: Channel, left: list[tuple[bytes, bytes]], new_nodeports: set[int]) -> None:
-    gone = {(e.front_of(key), socket.inet_ntoa(data[:4])) for key, data in left if key[4] == UDP}
+def _udp(elements: list[tuple[bytes, bytes]]) -> set[tuple[Front, Backend]]:
+    return {(e.front_of(key), e.backend_of(data)) for key, data in elements if key[4] == UDP}
+
+
+def _forget_flows(channel: Channel, gone: set[tuple[Front, Backend]], new_nodeports: set[int]) -> None:
     if not gone and not new_nodeports:
         return
 
@@ -39,7 +41,8 @@ def _forget_flows(channel: Channel, left: list[tuple[bytes, bytes]], new_nodepor
             # A client that asked a node port before it existed would stay untranslated as long as it goes on asking.
             return sent.destination_port in new_nodeports
         fronts = (sent.destination, ANY_NODE, THIS_NODE)
-        return any((Front(a, UDP, sent.destination_port), answered.source) in gone for a in fronts)
+        endpoint = Backend(answered.source, answered.source_port)
+        return any((Front(a, UDP, sent.destination_port), endpoint) in gone for a in fronts)
 
     conntrack.forget(channel, UDP, is_stale)
 

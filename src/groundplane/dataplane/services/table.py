@@ -88,12 +88,11 @@ class ServiceTable:
 
     def remembered_slots(self) -> Slots:
         """The backends that the kernel has now: what a first plan after a start keeps its slots by."""
-        if not self._is_current():
+        if not self.is_there():
             return {}
         found: dict[Front, dict[Backend, int]] = {}
         for element in listing.elements(self._channel, self._config.table, e.BACKENDS):
-            address, port = socket.inet_ntoa(element.data[:4]), int.from_bytes(element.data[4:6], "big")
-            found.setdefault(e.front_of(element.key), {})[Backend(address, port)] = e.slot_of(element.key)
+            found.setdefault(e.front_of(element.key), {})[e.backend_of(element.data)] = e.slot_of(element.key)
         return found
 
     def reconcile(self, plans: Mapping[str, ServicePlan]) -> None:
@@ -101,7 +100,7 @@ class ServiceTable:
         transaction = Transaction()
         present: e.Elements = {}
         self._chains = set()
-        if self._is_current():
+        if self.is_there():
             present = self._read()
             self._chains = set(listing.chains(self._channel, self._config.table)) - _BASE_CHAINS
         else:
@@ -144,7 +143,8 @@ class ServiceTable:
         self._plans, self._chains = {}, set()
         self._shapes.clear()
 
-    def _is_current(self) -> bool:
+    def is_there(self) -> bool:
+        """Whether the kernel has our table, of this format and configuration."""
         return listing.tables(self._channel).get(self._config.table) == self._config.digest
 
     def _read(self) -> e.Elements:
