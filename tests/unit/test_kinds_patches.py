@@ -52,6 +52,28 @@ def test_json_patch_refused(operation: dict[str, Any]) -> None:
         jsonpatch.apply(DOCUMENT, [operation])
 
 
+@pytest.mark.parametrize("token", ["²", "٣", "9" * 5000])
+def test_what_is_no_index(token: str) -> None:
+    for op in ("add", "remove", "replace"):
+        with pytest.raises(jsonpatch.PatchError):
+            jsonpatch.apply([1, 2, 3, 4, 5], [{"op": op, "path": f"/{token}", "value": 1}])
+
+
+def test_patches_that_grow_without_end_are_refused() -> None:
+    bomb = [{"op": "add", "path": "/a", "value": ["x" * 1000]}, *[{"op": "copy", "from": "/a", "path": "/a/-"}] * 60]
+    with pytest.raises(jsonpatch.PatchError, match="exceeding the limit"):
+        jsonpatch.apply({}, bomb)
+    with pytest.raises(jsonpatch.PatchError, match="is 10000, got 10001") as refused:
+        jsonpatch.apply({}, [{"op": "test", "path": "/a"}] * 10_001)
+    assert refused.value.too_large
+
+
+def test_a_patch_can_be_carried_out_again() -> None:
+    """As it is when somebody else wrote in between."""
+    patch = [{"op": "add", "path": "/a", "value": []}, {"op": "add", "path": "/a/-", "value": 1}]
+    assert jsonpatch.apply({}, patch) == jsonpatch.apply({}, patch) == {"a": [1]}
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=2),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=2), inner, max_size=3),

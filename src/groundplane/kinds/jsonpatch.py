@@ -1,59 +1,83 @@
-"""JSON Patch (RFC 6902) over plain values; the document given is never changed, untouched parts are shared."""
+"""JSON Patch (RFC 6902) over plain values; neither the document nor the patch given is ever changed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
+from groundplane.base import jsonyaml
 from groundplane.base.errors import GroundError
 
-# k8s.io/apiserver/pkg/endpoints/handlers/patch.go, maxJSONPatchOperations.
+# k8s.io/apiserver/pkg/endpoints/handlers/patch.go, maxJSONPatchOperations; server/config.go, JSONPatchMaxCopyBytes.
 MAX_OPERATIONS = 10_000
+MAX_COPIED = 3 << 20
 
 
 class PatchError(GroundError):
-    """The patch is malformed (`bad_request`), or it does not fit this document."""
+    """The patch is malformed (`bad_request`), longer than is allowed (`too_large`), or does not fit this document."""
 
-    def __init__(self, message: str, *, bad_request: bool = False) -> None:
+    def __init__(self, message: str, *, bad_request: bool = False, too_large: bool = False) -> None:
         super().__init__(message)
         self.bad_request = bad_request
+        self.too_large = too_large
 
 
 def apply(document: Any, patch: Any) -> Any:
     """The document with every operation applied in order. Raises PatchError; then nothing was applied."""
     if not isinstance(patch, list):
         raise PatchError("json patch must be a list of operations", bad_request=True)
+    if len(patch) > MAX_OPERATIONS:
+        limit = f"The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {len(patch)}"
+        raise PatchError(limit, too_large=True)
+    root = [_copied(document)]
+    copied = 0
     for operation in patch:
         if not isinstance(operation, dict) or not isinstance(operation.get("op"), str):
             raise PatchError("json patch operation must be an object with a string op", bad_request=True)
-        document = _apply_one(document, operation)
-    return document
+        copied += _apply_one(root, operation)
+        if copied > MAX_COPIED:
+            raise PatchError(f"the accumulated size increase of copy is {copied}, exceeding the limit {MAX_COPIED}")
+    return root[0]
 
 
-def _apply_one(document: Any, operation: dict[str, Any]) -> Any:
+def _apply_one(root: list[Any], operation: dict[str, Any]) -> int:
+    """Change what is in `root`, which is nobody else's; how many bytes were copied within it."""
     op = operation["op"]
     path = _pointer(operation, "path")
     match op:
         case "add":
-            return _edit(document, path, _add, _given(operation), path)
+            _add(root, path, _copied(_given(operation)))
         case "replace":
-            _get(document, path)
-            return _edit(document, path, _set, _given(operation), path)
+            _get(root[0], path)
+            _replace(root, path, _copied(_given(operation)))
         case "remove":
-            return _edit(document, path, _remove, None, path)
+            _remove(root, path)
         case "test":
-            if not _equal(_get(document, path, missing_is_none=True), operation.get("value")):
+            if not _equal(_get(root[0], path, missing_is_none=True), operation.get("value")):
                 raise PatchError(f"testing value {_text(path)} failed: test failed")
-            return document
         case "copy":
-            return _edit(document, path, _add, _get(document, _pointer(operation, "from")), path)
+            value = _get(root[0], _pointer(operation, "from"))
+            size = len(jsonyaml.dumps(value))
+            if size <= MAX_COPIED:
+                _add(root, path, _copied(value))
+            return size
         case "move":
             source = _pointer(operation, "from")
-            value = _get(document, source)
+            value = _get(root[0], source)
             if path[: len(source)] == source and len(path) > len(source):
                 raise PatchError(f"unable to move {_text(source)} into its own child {_text(path)}")
-            return _edit(_edit(document, source, _remove, None, source), path, _add, value, path)
-    raise PatchError(f"Unexpected kind: {op}")
+            _remove(root, source)
+            _add(root, path, value)
+        case _:
+            raise PatchError(f"Unexpected kind: {op}")
+    return 0
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _copied(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_copied(v) for v in value]
+    return value
 
 
 def _given(operation: dict[str, Any]) -> Any:
@@ -79,8 +103,8 @@ def _get(document: Any, path: list[str], *, missing_is_none: bool = False) -> An
     for token in path:
         if isinstance(document, dict) and token in document:
             document = document[token]
-        elif isinstance(document, list) and token.isdigit() and int(token) < len(document):
-            document = document[int(token)]
+        elif isinstance(document, list) and (at := _number(token)) is not None and at < len(document):
+            document = document[at]
         elif missing_is_none:
             return None
         else:
@@ -88,53 +112,58 @@ def _get(document: Any, path: list[str], *, missing_is_none: bool = False) -> An
     return document
 
 
-def _edit(
-    document: Any, path: list[str], change: Callable[[Any, str, Any, list[str]], Any], value: Any, whole: list[str]
-) -> Any:
-    """Copy the containers along `path` and let `change` edit the last one's copy."""
+def _parent(root: list[Any], path: list[str]) -> Any:
+    """What holds the value at `path`, which is not empty."""
+    parent = _get(root[0], path[:-1], missing_is_none=True)
+    if not isinstance(parent, (dict, list)):
+        raise PatchError(f"path {_text(path)} does not exist: missing value")
+    return parent
+
+
+def _add(root: list[Any], path: list[str], value: Any) -> None:
     if not path:
-        return value
-    if not isinstance(document, (dict, list)):
-        raise PatchError(f"path {_text(whole)} does not exist: missing value")
-    if len(path) == 1:
-        return change(document.copy(), path[0], value, whole)
-    child = _get(document, path[:1], missing_is_none=True)
-    if child is None:
-        raise PatchError(f"path {_text(whole)} does not exist: missing value")
-    result: Any = document.copy()
-    result[path[0] if isinstance(result, dict) else int(path[0])] = _edit(child, path[1:], change, value, whole)
-    return result
-
-
-def _add(container: Any, token: str, value: Any, whole: list[str]) -> Any:
-    if isinstance(container, dict):
-        container[token] = value
-    elif token == "-":
-        container.append(value)
+        root[0] = value
+        return
+    parent = _parent(root, path)
+    if isinstance(parent, dict):
+        parent[path[-1]] = value
+    elif path[-1] == "-":
+        parent.append(value)
     else:
-        container.insert(_index(token, len(container), whole), value)
-    return container
+        parent.insert(_index(path, len(parent)), value)
 
 
-def _set(container: Any, token: str, value: Any, whole: list[str]) -> Any:
-    container[token if isinstance(container, dict) else _index(token, len(container) - 1, whole)] = value
-    return container
+def _replace(root: list[Any], path: list[str], value: Any) -> None:
+    if not path:
+        root[0] = value
+        return
+    parent = _parent(root, path)
+    parent[path[-1] if isinstance(parent, dict) else _index(path, len(parent) - 1)] = value
 
 
-def _remove(container: Any, token: str, _value: Any, whole: list[str]) -> Any:
-    if isinstance(container, dict):
-        if token not in container:
-            raise PatchError(f"unable to remove nonexistent key: {token}: missing value")
-        del container[token]
+def _remove(root: list[Any], path: list[str]) -> None:
+    if not path:
+        root[0] = None
+        return
+    parent = _parent(root, path)
+    if isinstance(parent, list):
+        del parent[_index(path, len(parent) - 1)]
+    elif path[-1] in parent:
+        del parent[path[-1]]
     else:
-        del container[_index(token, len(container) - 1, whole)]
-    return container
+        raise PatchError(f"unable to remove nonexistent key: {path[-1]}: missing value")
 
 
-def _index(token: str, highest: int, whole: list[str]) -> int:
-    if not token.isdigit() or int(token) > highest:
-        raise PatchError(f"unable to access invalid index at {_text(whole)}: invalid index referenced")
-    return int(token)
+def _number(token: str) -> int | None:
+    """A list's index; digits of other scripts, and more digits than any list is long, are none."""
+    return int(token) if token.isascii() and token.isdigit() and len(token) < 10 else None
+
+
+def _index(path: list[str], highest: int) -> int:
+    at = _number(path[-1])
+    if at is None or at > highest:
+        raise PatchError(f"unable to access invalid index at {_text(path)}: invalid index referenced")
+    return at
 
 
 def _equal(a: Any, b: Any) -> bool:

@@ -11,9 +11,10 @@ The document given is never changed; untouched parts are shared with the result.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
+from groundplane.base import jsonyaml
 from groundplane.base.errors import GroundError
 from groundplane.kinds.schema import Field, Type
 
@@ -45,7 +46,8 @@ def _merge_map(node: Type | None, original: dict[str, Any], patch: dict[str, Any
         if key.startswith(_DELETE_PREFIX):
             name = key[len(_DELETE_PREFIX) :]
             if isinstance(result.get(name), list):
-                result[name] = [v for v in result[name] if v not in _list_of(key, value)]
+                gone = {_identity(v) for v in _list_of(key, value)}
+                result[name] = [v for v in result[name] if _identity(v) not in gone]
         elif value is None:
             result.pop(key, None)
         elif key not in result or not _same_shape(result[key], value):
@@ -74,7 +76,10 @@ def _directed_map(patch: dict[str, Any]) -> dict[str, Any]:
 def _retained(original: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
     if _RETAIN not in patch:
         return dict(original)
-    keep = set(_list_of(_RETAIN, patch[_RETAIN]))
+    listed = _list_of(_RETAIN, patch[_RETAIN])
+    if not all(isinstance(key, str) for key in listed):
+        raise StrategicPatchError(f"invalid JSON document: {_RETAIN} must be a list of strings")
+    keep = set(listed)
     if any(key not in keep and not key.startswith("$") for key in patch):
         raise StrategicPatchError("retainKeys list doesn't contain all keys in the patch")
     return {k: v for k, v in original.items() if k in keep}
@@ -113,7 +118,8 @@ def _merge_field_list(node: Type | None, key: str, original: list[Any], patch: l
     if field is None or type_ is None or "merge" not in field.strategies:
         return [_without_directives(item) for item in patch]
     if not any(isinstance(v, dict) for v in (*original, *patch)):
-        merged = list(dict.fromkeys([*original, *patch]))
+        both = [*original, *patch]
+        merged = [both[at] for at in _places(both, "").values()]
         return _in_order(merged, patch if order is None else _list_of(key, order), original, "")
     return _merge_list_of_maps(type_.element, key, original, patch, field.merge_key, order)
 
@@ -126,11 +132,12 @@ def _merge_list_of_maps(
     merged, rest, replaced = _special_elements(original, patch, merge_key)
     if replaced:
         return [_without_directives(item) for item in rest]
+    places = _places(merged, merge_key)
     for item in rest:
         if not isinstance(item, dict) or merge_key not in item:
             raise StrategicPatchError(f"map: {item} does not contain declared merge key: {merge_key}")
-        at = _find(merged, item, merge_key)
-        if at < 0:
+        at = places.setdefault(_identity(item, merge_key), len(merged))
+        if at == len(merged):
             merged.append(_without_directives(item))
         else:
             merged[at] = _merge_map(element, merged[at], item)
@@ -139,7 +146,8 @@ def _merge_list_of_maps(
 
 def _special_elements(original: list[Any], patch: list[Any], merge_key: str) -> tuple[list[Any], list[Any], bool]:
     """Carry out `$patch` elements: what is left of `original`, the ordinary elements, and whether they replace all."""
-    merged, rest, replaced = list(original), [], False
+    gone: set[Hashable] = set()
+    rest, replaced = [], False
     for item in patch:
         directive = item.get(_PATCH) if isinstance(item, dict) else None
         match directive:
@@ -148,14 +156,14 @@ def _special_elements(original: list[Any], patch: list[Any], merge_key: str) -> 
             case "delete":
                 if merge_key not in item:
                     raise StrategicPatchError(f"delete patch type with no merge key {merge_key} defined")
-                merged = [v for v in merged if v.get(merge_key) != item[merge_key]]
+                gone.add(_identity(item, merge_key))
             case "replace":
                 replaced = True
             case "merge":
                 raise StrategicPatchError("merging lists cannot yet be specified in the patch")
             case _:
                 raise StrategicPatchError(f"unknown patch type found: {directive}")
-    return merged, rest, replaced
+    return [v for v in original if _identity(v, merge_key) not in gone], rest, replaced
 
 
 def _in_order(merged: list[Any], patch_order: Sequence[Any], server_order: Sequence[Any], merge_key: str) -> list[Any]:
@@ -163,29 +171,43 @@ def _in_order(merged: list[Any], patch_order: Sequence[Any], server_order: Seque
 
     An own element goes before the next patched one only where the server knew both and had it so; otherwise after.
     """
-
-    def position(order: Sequence[Any]) -> Callable[[Any], int]:
-        return lambda item: _find(order, item, merge_key)
-
-    patched = sorted((v for v in merged if _find(patch_order, v, merge_key) >= 0), key=position(patch_order))
-    own = sorted((v for v in merged if _find(patch_order, v, merge_key) < 0), key=position(server_order))
+    wanted, known = _places(patch_order, merge_key), _places(server_order, merge_key)
+    patched: list[tuple[int, int, Any]] = []
+    own: list[tuple[int, int, Any]] = []
+    for item in merged:
+        identity = _identity(item, merge_key)
+        at = known.get(identity, -1)
+        if (place := wanted.get(identity)) is not None:
+            patched.append((place, at, item))
+        else:
+            own.append((at, at, item))
+    patched.sort(key=lambda entry: entry[0])
+    own.sort(key=lambda entry: entry[0])
     result: list[Any] = []
-    while own and patched:
-        left, right = _find(server_order, own[0], merge_key), _find(server_order, patched[0], merge_key)
-        result.append(own.pop(0) if 0 <= left < right else patched.pop(0))
-    return result + own + patched
+    i = j = 0
+    while i < len(own) and j < len(patched):
+        if 0 <= own[i][1] < patched[j][1]:
+            result.append(own[i][2])
+            i += 1
+        else:
+            result.append(patched[j][2])
+            j += 1
+    return result + [entry[2] for entry in (*own[i:], *patched[j:])]
 
 
-def _find(items: Sequence[Any], wanted: Any, merge_key: str) -> int:
-    for i, item in enumerate(items):
-        if item == wanted or (
-            merge_key
-            and isinstance(item, dict)
-            and isinstance(wanted, dict)
-            and item.get(merge_key) == wanted.get(merge_key)
-        ):
-            return i
-    return -1
+def _places(items: Sequence[Any], merge_key: str) -> dict[Hashable, int]:
+    """Where each element stands first."""
+    places: dict[Hashable, int] = {}
+    for at, item in enumerate(items):
+        places.setdefault(_identity(item, merge_key), at)
+    return places
+
+
+def _identity(item: Any, merge_key: str = "") -> Hashable:
+    """What is the same for elements that count as one: of a map its merge key, of anything else its value."""
+    if merge_key and isinstance(item, dict):
+        return merge_key, _identity(item.get(merge_key))
+    return jsonyaml.dumps(item) if isinstance(item, (dict, list)) else item
 
 
 def _list_of(key: str, value: Any) -> list[Any]:

@@ -59,6 +59,8 @@ def combine(type_: schema.Type, kind: str, document: Any, old: Object) -> Any:
             return mergepatch.apply(old, document)
         return strategic.apply(type_, old, document)
     except jsonpatch.PatchError as error:
+        if error.too_large:
+            raise statuses.too_large(str(error)) from error
         raise (statuses.bad_request(str(error)) if error.bad_request else statuses.unprocessable()) from error
     except strategic.StrategicPatchError as error:
         raise statuses.plain(str(error)) from error
