@@ -567,7 +567,12 @@ def test_down_and_up_again_is_the_same_cluster(cluster: Platform) -> None:
     before = api.await_pod("stays", ready, "stays is ready")
     api.await_pod("once", lambda p: p["status"]["phase"] == "Failed", "once has ended")
     cluster.ground("down")
-    cluster.ground("up")
+    assert "stays" not in cluster.ground("ps", "--all")  # this starts the engine, and nothing of the cluster
+    assert "Roles:          engine\n" in cluster.ground("status")
+    wrong = cluster.run(sys.executable, "-m", "groundplane.cli.main", "up", "--api-port", "99999")
+    assert "api_port: a port from 1 to 65535 expected, 99999 found" in wrong.stderr
+    cluster.ground("down")
+    cluster.ground("up")  # as before: what did not work is not remembered
 
     def again(pod: Object) -> bool:  # until the node has looked, its status is the one from before
         return ready(pod) and pod["status"]["containerStatuses"][0]["restartCount"] > 0

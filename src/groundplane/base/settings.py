@@ -13,6 +13,7 @@ from typing import Any
 from groundplane.base.errors import UsageError
 
 CONFIG_FILE = "/etc/groundplane/config.yaml"
+_LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,57 @@ def load(environ: dict[str, str] | None = None, **flags: Any) -> Settings:
                 values[name] = int(value)
             except (TypeError, ValueError):
                 raise UsageError(f"setting {name}: a whole number expected, {value!r} found") from None
-    return replace(Settings(), **values)
+        elif not isinstance(value, str):
+            raise UsageError(f"setting {name}: a text expected, {value!r} found")
+    for name in ("root", "run"):  # a later command, the daemon and its spawner may stand in other directories
+        if name in values:
+            values[name] = _directory(name, values[name])
+    return check(replace(Settings(), **values))
+
+
+def _directory(name: str, path: str) -> str:
+    """Absolute. An empty one, as of an unset shell variable, would be the current directory."""
+    if not path:
+        raise UsageError(f"setting {name}: it is empty; name a directory")
+    return os.path.abspath(path)
+
+
+def check(settings: Settings) -> Settings:
+    """The same settings, once each value can be one. Raises UsageError naming the setting."""
+    for name in ("api_port", "kubelet_port"):
+        if not 0 < getattr(settings, name) < 65536:
+            raise UsageError(f"setting {name}: a port from 1 to 65535 expected, {getattr(settings, name)} found")
+    if settings.log_level not in _LOG_LEVELS:
+        raise UsageError(f"setting log_level: {', '.join(_LOG_LEVELS)} expected, {settings.log_level!r} found")
+    low, dash, high = settings.node_port_range.partition("-")
+    if not (dash and low.isdecimal() and high.isdecimal() and 0 < int(low) <= int(high) < 65536):
+        raise UsageError(f"setting node_port_range: 30000-32767 or alike expected, {settings.node_port_range!r} found")
+    given, usual = settings, Settings()
+    if (given.pod_cidr, given.service_cidr, given.node_ip) != (usual.pod_cidr, usual.service_cidr, usual.node_ip):
+        _check_addresses(settings)
+    return settings
+
+
+def _check_addresses(settings: Settings) -> None:
+    from ipaddress import IPv4Address, IPv4Network  # late: 3 ms, and most instances keep the defaults
+
+    ranges = []
+    for name, longest in (("pod_cidr", 24), ("service_cidr", 28)):  # a /24 of it per node; DNS is the tenth of Services
+        value = getattr(settings, name)
+        try:
+            ranges.append(IPv4Network(value))
+        except ValueError as error:
+            raise UsageError(
+                f"setting {name}: an IPv4 range expected, as {getattr(Settings(), name)}: {error}"
+            ) from None
+        if ranges[-1].prefixlen > longest:
+            raise UsageError(f"setting {name}: {value} is too small; it needs at least a /{longest}")
+    if ranges[0].overlaps(ranges[1]):
+        raise UsageError(f"settings pod_cidr and service_cidr: {ranges[0]} and {ranges[1]} overlap; choose others")
+    try:
+        IPv4Address(settings.node_ip or "127.0.0.1")
+    except ValueError:
+        raise UsageError(f"setting node_ip: an IPv4 address expected, {settings.node_ip!r} found") from None
 
 
 def _from_file(path: str, known: set[str]) -> dict[str, Any]:

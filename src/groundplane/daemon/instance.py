@@ -22,6 +22,9 @@ ROLES = ("engine", "control-plane", "node")
 
 
 _OWNER = "owner.lock"
+# By these a directory of ours is known: ROOT's lock, or a store alone (`ground store restore`, `ground apiserver`);
+# what every RUN has before anything else.
+_MARKS = {_OWNER, "store", "start.lock", "spawner.lock", "ground.sock"}
 
 
 def owner(settings: Settings) -> str:
@@ -55,15 +58,24 @@ class Instance:
         return os.path.join(self.settings.root, "log", "groundd.log")
 
     def make_directories(self) -> None:
-        """ROOT (0711: container users must reach their roots) and RUN (0755: the socket has its own mode)."""
+        """ROOT (0711: container users must reach their roots) and RUN (0755: the socket has its own mode).
+
+        Raises GroundError, and changes nothing in a directory with files of somebody else: `down --purge` takes all.
+        """
+        for what, path in (("root", self.settings.root), ("run", self.settings.run)):
+            if is_foreign(path):
+                raise GroundError(f"{what} directory {path}: files of others are in it, and none of Groundplane's")
         _make(self.settings.root, 0o711)
+        os.close(self._open_lock())
         _make(os.path.dirname(self.log_file), 0o750)
         _make(self.settings.run, 0o755)
 
+    def _open_lock(self) -> int:
+        return os.open(os.path.join(self.settings.root, _OWNER), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
     def lock(self) -> None:
         """Become the owner of the root. Raises ConflictError naming who owns it."""
-        path = os.path.join(self.settings.root, _OWNER)
-        self._lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._lock = self._open_lock()
         try:
             # flock(2) with LOCK_SH is how `owner` looks, for a moment: a look must not be taken for an owner.
             _take(self._lock)
@@ -131,5 +143,17 @@ def _take(fd: int) -> None:
 
 
 def _make(path: str, mode: int) -> None:
-    os.makedirs(path, mode=mode, exist_ok=True)
-    os.chmod(path, mode)
+    try:
+        os.makedirs(path, mode=mode, exist_ok=True)
+        os.chmod(path, mode)
+    except OSError as error:
+        raise GroundError(f"cannot make the directory {path}: {os.strerror(error.errno or 0)}") from error
+
+
+def is_foreign(path: str) -> bool:
+    """Whether this directory holds files and none of ours: no place for our state, and not ours to remove."""
+    try:
+        names = set(os.listdir(path))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return bool(names - {"lost+found"}) and not names & _MARKS

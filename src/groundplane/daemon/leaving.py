@@ -11,7 +11,7 @@ import time
 
 from groundplane.base.errors import GroundError
 from groundplane.base.settings import Settings
-from groundplane.daemon.instance import owner
+from groundplane.daemon.instance import is_foreign, owner
 
 _END_SECONDS = 30.0
 
@@ -41,8 +41,11 @@ def await_end(settings: Settings) -> None:
 
 
 def purge(settings: Settings) -> None:
-    """Remove root and run directories. Raises LeavingError where something is still mounted below them."""
+    """Remove root and run. Raises LeavingError where one is not ours, or something is still mounted below it."""
     roots = [os.path.realpath(path) for path in (settings.root, settings.run)]
+    for root in roots:
+        if is_foreign(root):
+            raise LeavingError(f"{root}: files of others are in it, and none of Groundplane's; nothing was removed")
     with open("/proc/self/mountinfo") as table:
         points = [line.split(" ", 5)[4] for line in table]
     for point in points:
@@ -50,4 +53,7 @@ def purge(settings: Settings) -> None:
             raise LeavingError(f"{point} is still mounted; `umount {point}`, then run `ground down --purge` again")
     for root in roots:
         if os.path.isdir(root):
-            shutil.rmtree(root)
+            try:
+                shutil.rmtree(root)
+            except OSError as error:
+                raise LeavingError(f"cannot remove {error.filename or root}: {error.strerror}") from error

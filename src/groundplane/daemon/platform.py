@@ -20,7 +20,7 @@ from groundplane.base.clock import Clock
 from groundplane.base.errors import GroundError
 from groundplane.base.ids import instance_hash
 from groundplane.base.log import Log
-from groundplane.base.settings import Settings
+from groundplane.base.settings import Settings, check
 from groundplane.base.tasks import Tasks
 from groundplane.daemon.controlplane import ControlPlane
 from groundplane.daemon.instance import ROLES, Instance
@@ -91,17 +91,30 @@ class Platform:
         """Start what is not running yet of `roles`, and remember them. One change at a time."""
         async with self._changing:
             wanted = [role for role in ROLES if role in roles or role in self.roles]
-            if settings:
-                self._change_settings(settings)
+            before = self.settings
+            try:
+                if settings:
+                    self._change_settings(settings)
+                await self._start_roles(wanted)
+            except BaseException:
+                if self.control_plane is None and self.node_role is None:  # what did not work is not asked for again
+                    self.settings = self.instance.settings = before
+                raise
+            self.problem = ""
+            # A node of a cluster elsewhere is its caller's to start again; what it was told is needed to take it down.
+            self.instance.save(tuple(wanted) if self._join is None else ("engine",))
+
+    async def _start_roles(self, wanted: list[str]) -> None:
+        try:
             if "control-plane" in wanted or "node" in wanted:
                 self.settings = replace(self.settings, node_ip=node_address(self.settings))
             if "control-plane" in wanted and self.control_plane is None:
                 await self._step("control plane", self._start_control_plane)
             if "node" in wanted and self.node_role is None:
                 await self._step("node", self._start_node)
-            self.problem = ""
-            # A node of a cluster elsewhere is its caller's to start again; what it was told is needed to take it down.
-            self.instance.save(tuple(wanted) if self._join is None else ("engine",))
+        except GroundError as error:
+            self.problem = str(error)  # `ground status` shows it
+            raise
 
     def _missing(self, error: GroundError) -> None:
         self.problem = str(error)
@@ -122,8 +135,7 @@ class Platform:
         if changed and (self.control_plane is not None or self.node_role is not None):
             names = ", ".join(sorted(changed))
             raise GroundError(f"{names} cannot change while the cluster runs; run `ground down` first")
-        self.settings = replace(self.settings, **changed)
-        self.instance.settings = self.settings
+        self.settings = self.instance.settings = check(replace(self.settings, **changed))
 
     async def _step(self, words: str, work: Callable[[], Awaitable[None]]) -> None:
         started = self._clock.monotonic()
@@ -189,6 +201,8 @@ class Platform:
                 await dataplane.teardown(dataplane.Config.of(self.settings))
             unmount_below(os.path.join(self.settings.root, "node", "pods"))
             await self._network.teardown()
+            # Whoever looks at containers or takes down once more does not bring the cluster back: `ground up` does.
+            self.instance.save(("engine",))
 
     async def _end_containers(self) -> None:
         """Stop all together. They stay as exited, with logs and exit codes, as after a host's end; sandboxes go."""

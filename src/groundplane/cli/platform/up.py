@@ -26,7 +26,7 @@ COMMAND = Command(
         text("store", "", "url", "The cluster's store: sqlite:/path or etcd://host:port,… (sqlite below the root)"),
     ),
     maximum=0,
-    note="What is up already stays as it is. Roles and options are remembered until `ground down --purge`.",
+    note="What is up already stays as it is. Options are remembered until `ground down --purge`.",
 )
 
 

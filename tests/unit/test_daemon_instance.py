@@ -1,0 +1,50 @@
+"""Directories of an instance: what belongs to somebody else is neither taken nor removed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from groundplane.base.errors import GroundError
+from groundplane.base.settings import Settings
+from groundplane.daemon import leaving
+from groundplane.daemon.instance import Instance
+
+
+def settings(place: Path) -> Settings:
+    return Settings(root=str(place / "root"), run=str(place / "run"))
+
+
+def test_directories_are_made_and_known_again_and_removed(tmp_path: Path) -> None:
+    given = settings(tmp_path)
+    Instance(given).make_directories()
+    (tmp_path / "run" / "start.lock").touch()
+    Instance(given).make_directories()
+    leaving.purge(given)
+    assert list(tmp_path.iterdir()) == []
+    leaving.purge(given)  # once more: there is nothing
+
+
+@pytest.mark.parametrize("which", ["root", "run"])
+def test_files_of_others_stay(tmp_path: Path, which: str) -> None:
+    place = tmp_path / which
+    place.mkdir(mode=0o700)
+    (place / "letter").write_text("dear")
+    for work in (lambda: Instance(settings(tmp_path)).make_directories(), lambda: leaving.purge(settings(tmp_path))):
+        with pytest.raises(GroundError, match="files of others are in it"):
+            work()
+        assert [p.name for p in place.iterdir()] == ["letter"]
+        assert place.stat().st_mode & 0o777 == 0o700
+
+
+def test_an_empty_directory_and_a_store_alone_are_taken(tmp_path: Path) -> None:
+    (tmp_path / "root" / "store").mkdir(parents=True)
+    (tmp_path / "run").mkdir()
+    Instance(settings(tmp_path)).make_directories()
+
+
+def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "root").write_text("a file")
+    with pytest.raises(GroundError, match=r"cannot make the directory .*/root: File exists"):
+        Instance(settings(tmp_path)).make_directories()
