@@ -60,6 +60,29 @@ def test_addresses_live_as_long_as_their_service() -> None:
     asyncio.run(work())
 
 
+def test_a_second_family_is_refused_as_on_a_single_stack_cluster() -> None:
+    async def work() -> None:
+        async with bench() as b:
+            both = ["IPv4", "IPv6"]
+            refused = await b.refused("POST", SERVICES, service("a", ipFamilyPolicy="RequireDualStack"))
+            assert refused["message"] == (
+                'Service "a" is invalid: spec.ipFamilyPolicy: Invalid value: "RequireDualStack": '
+                "this cluster is not configured for dual-stack services"
+            )
+            refused = await b.refused("POST", SERVICES, service("a", ipFamilies=["IPv6"]))
+            assert 'spec.ipFamilies[0]: Invalid value: "IPv6": not configured on this cluster' in refused["message"]
+            refused = await b.refused("POST", SERVICES, service("a", ipFamilies=both))
+            assert "must be 'RequireDualStack' or 'PreferDualStack' when multiple IP" in refused["message"]
+            made = await b.ok("POST", SERVICES, service("a", ipFamilyPolicy="PreferDualStack"))
+            assert (made["spec"]["ipFamilyPolicy"], made["spec"]["ipFamilies"]) == ("PreferDualStack", ["IPv4"])
+            made = await b.ok("POST", SERVICES, service("b", clusterIP="None", selector={"a": "b"}))
+            assert (made["spec"]["ipFamilyPolicy"], made["spec"]["ipFamilies"]) == ("SingleStack", ["IPv4"])
+            made = await b.ok("POST", SERVICES, service("c", clusterIP="None"))
+            assert (made["spec"]["ipFamilyPolicy"], made["spec"]["ipFamilies"]) == ("RequireDualStack", both)
+
+    asyncio.run(work())
+
+
 def test_what_comes_to_nothing_takes_nothing() -> None:
     async def work() -> None:
         async with bench() as b:

@@ -23,9 +23,8 @@ def filled(obj: Object, old: Object | None) -> Object:
     spec = dict(obj.get("spec") or {})
     new = {**obj, "spec": spec}
     _match(spec, (old or {}).get("spec"))
-    if spec.get("type") != "ExternalName":
-        if causes := _set_families(spec):
-            raise statuses.invalid("", "Service", obj["metadata"].get("name", ""), causes)
+    if spec.get("type") != "ExternalName" and (causes := _set_families(spec)):
+        raise statuses.invalid("", "Service", obj["metadata"].get("name", ""), causes)
     return new
 
 
