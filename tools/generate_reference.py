@@ -96,7 +96,8 @@ _SETTINGS_END = """
 Where the default is empty, the last column says what is taken instead.
 
 Other variables that are read: `KUBECONFIG` (which cluster `ground kube` works with), `SOURCE_DATE_EPOCH` and `PATH`
-(`ground image from-host`), `GROUND_READY_FD` (who started the daemon waits there; not for users).
+(`ground image from-host`); and, not for users, `GROUND_READY_FD` (who started the daemon waits there) and
+`GROUND_NOFILE` (how many descriptors a container may have open, where its spawner may have more).
 
 The path of a unix socket has at most 107 bytes, so keep `run` short.
 """

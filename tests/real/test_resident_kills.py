@@ -347,7 +347,7 @@ def test_half_made_and_half_removed_containers_are_swept(run: Run) -> None:
             kept = await r.start("sleep", "1000")
             half = r.root / "containers" / ("a" * 64)
             half.mkdir()
-            (half / "container.json").write_text('{"vers')
+            (half / ".container.json.new").write_text('{"vers')
             (r.root / "containers" / ("." + "b" * 64)).mkdir()
             (r.run / "c" / ("c" * 12)).mkdir()
             await r.engine_dies()

@@ -105,6 +105,13 @@ class Clients:
                 self._watch(client)
         self._supervisor.unwatch(slots.INPUT)
 
+    def input_ended(self) -> None:
+        """Nobody will take what waits to be input: its givers are heard again."""
+        for client in self._all:
+            if client.pending:
+                client.pending = b""
+                self._watch(client)
+
     def drop(self, client: Client) -> None:
         """Forget one that has gone; whoever waited for it goes on."""
         self._all.remove(client)

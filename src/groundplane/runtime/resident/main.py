@@ -12,6 +12,7 @@ import time
 from groundplane.base.errors import GroundError, UsageError
 from groundplane.kernel.calls import process
 from groundplane.runtime import protect
+from groundplane.runtime.resident.descriptors import raise_limit
 from groundplane.runtime.resident.keeper import Keeper
 from groundplane.runtime.resident.spawner import Spawner
 
@@ -42,6 +43,7 @@ def _run(words: list[str]) -> int:
     lock = _lock(run_dir)
     process.set_name("ground-spawner")
     process.set_child_subreaper()
+    nofile = raise_limit()
     listener = _listen(run_dir)
     keeper = Keeper(daemon, int(options.get("--ready-fd", -1))) if daemon else None
     if keeper is not None and "--daemon" in options:
@@ -51,7 +53,7 @@ def _run(words: list[str]) -> int:
     gc.disable()  # what follows makes no cycles worth a collection, and a collection would unshare pages of every child
     gc.freeze()
     try:
-        return Spawner(run_dir, listener, keeper).run()
+        return Spawner(run_dir, listener, keeper, nofile).run()
     finally:
         os.unlink(f"{run_dir}/spawner.sock")  # whoever waits for our end looks for it; the lock still keeps others away
         os.close(lock)

@@ -17,11 +17,12 @@ import time
 
 from groundplane.kernel.calls import process
 from groundplane.kernel.cgroups import registry
-from groundplane.kernel.processes import exit_code
+from groundplane.kernel.processes import exit_code, start_ticks
 from groundplane.runtime import lookups
 from groundplane.runtime.resident import slots
 from groundplane.runtime.resident.agents import run_exec, run_pin
 from groundplane.runtime.resident.channel import Channel, close_all, pair
+from groundplane.runtime.resident.descriptors import restore_limit
 from groundplane.runtime.resident.forked import settle
 from groundplane.runtime.resident.keeper import Keeper
 from groundplane.runtime.resident.orders import is_launching, write_order
@@ -77,13 +78,15 @@ class Ward:
 class Spawner:
     """`run` returns the exit code of this program, once the daemon has ended for good or SIGTERM has come."""
 
-    def __init__(self, run_dir: str, listener: socket.socket, keeper: Keeper | None) -> None:
+    def __init__(self, run_dir: str, listener: socket.socket, keeper: Keeper | None, nofile: int) -> None:
+        """`nofile` is the containers' limit of descriptors."""
         self._run_dir = os.path.realpath(run_dir)
         self._listener = listener
         self._keeper = keeper
         self._groups = registry.detect()
         lookups.prepare()
-        self._zygote = Zygote(self._groups)
+        self._nofile = nofile
+        self._zygote = Zygote(self._groups, nofile)
         self._poll = select.epoll()
         self._handlers: dict[int, Callable[[], None]] = {}
         self._engines: dict[int, Channel] = {}
@@ -183,7 +186,7 @@ class Spawner:
     def _note_end(self, pid: int, code: int) -> None:
         for ward in self._wards.values():
             if ward.pid == pid:
-                ward.code = code
+                ward.pid, ward.code = 0, code  # reaped: from now on the number may be another's
                 if ward.channel is not None:
                     ward.channel.send(Reaped(code))
                 return
@@ -218,6 +221,8 @@ class Spawner:
         message, fds = received
         try:
             self._obey(channel, message, fds)
+        except OSError as error:  # no process or descriptor left: who ordered it sees its control socket end
+            _complain(f"{type(message).__name__} cannot be obeyed: {error}")
         finally:
             close_all(fds)  # whoever needs them has a copy of this process by now
 
@@ -246,7 +251,7 @@ class Spawner:
     def _acceptable(self, spec: Spawn) -> bool:
         """Only below our own run directory, and one supervisor a container: two would steal each other's bytes."""
         known = self._wards.get(spec.id)
-        if known is not None and known.channel is None and not known.is_wanted:
+        if known is not None and not known.is_wanted:  # cleared up; it may still be taking leave of slow clients
             self._forget(known)
         return spec.run_dir == f"{self._run_dir}/c/{spec.id[:12]}" and spec.id not in self._wards
 
@@ -260,27 +265,46 @@ class Spawner:
             refusal.send(Failed(128, f"the order to supervise it cannot be written: {error}"))
             refusal.close()
             return
-        ward = self._wards[spec.id] = Ward(spec)
-        ends = pair()  # between supervisor and launcher; made here, because there it would cost pages
-        os.set_blocking(fds[0], False)  # likewise
-        self._fork_supervisor(ward, spec, [*(end.fileno() for end in ends), guard, *fds])
-        os.close(guard)
-        for end in ends:
-            end.close()
+        ward = Ward(spec)
+        try:
+            ends = pair()  # between supervisor and launcher; made here, because there it would cost pages
+            os.set_blocking(fds[0], False)  # likewise
+            try:
+                self._fork_supervisor(ward, spec, [*(end.fileno() for end in ends), guard, *fds])
+            finally:
+                for end in ends:
+                    end.close()
+        except OSError:  # nobody supervises, and nobody need
+            os.unlink(f"{spec.run_dir}/supervise")
+            raise
+        finally:
+            os.close(guard)
+        self._wards[spec.id] = ward
 
     def _resume(self, ward: Ward) -> None:
-        """Another supervisor in place of a dead one, over the same streams."""
+        """Another supervisor in place of a dead one, over the same streams; later, where this host has no room now."""
         order = Resume(encode(ward.spec), list(ward.kept), ward.code)
-        null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)  # in the slots of what only a start has
-        self._fork_supervisor(ward, order, [*[null] * (slots.END - slots.LAUNCHER), *ward.kept.values()])
-        os.close(null)
+        try:
+            null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)  # in the slots of what only a start has
+            try:
+                self._fork_supervisor(ward, order, [*[null] * (slots.END - slots.LAUNCHER), *ward.kept.values()])
+            finally:
+                os.close(null)
+        except OSError as error:
+            _complain(f"no supervisor for {ward.spec.id[:12]} yet: {error}")
+            self._due.append((time.monotonic() + _RESUME_DELAY, ward))
 
     def _fork_supervisor(self, ward: Ward, order: Spawn | Resume, fds: list[int]) -> None:
         ours, theirs = pair()
         theirs.setblocking(False)  # here, because there it would cost pages
         ward.born_at = time.monotonic()
-        self._zygote.fork(order, [theirs.fileno(), *fds])
-        theirs.close()
+        try:
+            self._zygote.fork(order, [theirs.fileno(), *fds])
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
         self._follow(ward, Channel(ours))
 
     def _follow(self, ward: Ward, channel: Channel) -> None:
@@ -292,10 +316,11 @@ class Spawner:
             received = channel.receive()
         except BlockingIOError:
             return
+        except SpawnerProtocolError as error:  # cut short, because we have no descriptor left for what came with it
+            _complain(f"of the supervisor of {ward.spec.id[:12]}: {error}")
+            return
         if received is None:
-            self._unwatch(channel.fileno())
-            channel.close()
-            ward.channel = None
+            self._let_go(ward)
             self._supervisor_gone(ward)
             return
         message, fds = received
@@ -303,9 +328,10 @@ class Spawner:
             close_all(ward.kept.values())
             ward.kept = dict(zip(message.names, fds, strict=True))
             ward.pid = message.pid
-            if message.pid in self._orphans:
-                ward.code = self._orphans.pop(message.pid)
-                channel.send(Reaped(ward.code))
+            code = self._orphans.pop(message.pid, None)
+            if code is not None and start_ticks(message.pid) != message.ticks:  # else it is a former one's of that pid
+                ward.pid, ward.code = 0, code
+                channel.send(Reaped(code))
         elif isinstance(message, Done):
             ward.done = True
 
@@ -317,7 +343,14 @@ class Spawner:
         else:
             self._resume(ward)
 
+    def _let_go(self, ward: Ward) -> None:
+        if ward.channel is not None:
+            self._unwatch(ward.channel.fileno())
+            ward.channel.close()
+            ward.channel = None
+
     def _forget(self, ward: Ward) -> None:
+        self._let_go(ward)
         close_all(ward.kept.values())
         del self._wards[ward.spec.id]
 
@@ -342,7 +375,12 @@ class Spawner:
                 self._adopt(ward)
 
     def _adopt(self, ward: Ward) -> None:
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        except OSError as error:
+            _complain(f"{ward.spec.id[:12]} is not looked for yet: {error}")
+            self._due.append((time.monotonic() + _RESUME_DELAY, ward))
+            return
         try:
             sock.connect(f"{ward.spec.run_dir}/sock")
         except OSError:  # nobody listens: its supervisor is dead as well, or does not listen yet
@@ -366,6 +404,7 @@ class Spawner:
             return
         try:
             settle(name.encode(), (0, 1, 2, *fds))
+            restore_limit(self._nofile)
             work()
         except Exception as error:  # noqa: BLE001 because this is a process's outermost frame: say why it dies
             _complain(f"{name} ends: {error!r}")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _NAMES = {1: "stdout", 2: "stderr"}
 _FIFOS = {1: slots.STDOUT, 2: slots.STDERR}
 _TERMINAL_CHUNK = 16 * 1024
+_FIFO_SIZE = 1 << 20  # bytes that one can hold at most (pipe(7), /proc/sys/fs/pipe-max-size)
 _SPLICE_NONBLOCK = getattr(os, "SPLICE_F_NONBLOCK", 2)
 
 
@@ -138,7 +139,9 @@ class Streams:
 
     def _drain_fifos(self, sink: Callable[[int, bytes], None]) -> None:
         for stream, fd in _FIFOS.items():
-            while _is_readable(fd) and (data := self.take(stream)):
+            left = _FIFO_SIZE  # who shares its PID namespace, or the host's, may write on for ever
+            while left > 0 and _is_readable(fd) and (data := self.take(stream)):
+                left -= len(data)
                 sink(stream, data)
                 self.recorder.record()
 

@@ -203,16 +203,25 @@ class Supervisor:
             self.watch(slots.MASTER, select.POLLIN, self._on_terminal)
 
     def _on_output(self, stream: int) -> None:
-        if data := self.streams.take(stream):
+        try:
+            data = self.streams.take(stream)
+        except OSError:
+            self._hold_back()
+            return
+        if data:
             self._clients.output(stream, data)
             self._record()
 
     def _record(self) -> None:
         try:
             self.streams.recorder.record()
-        except OSError:  # ENOSPC, EDQUOT, EIO: what was taken waits in its spool, the rest in the FIFOs
-            self._disk_full = True
-            self.pause()
+        except OSError:
+            self._hold_back()
+
+    def _hold_back(self) -> None:
+        """ENOSPC, EDQUOT, EIO: what was taken waits in its spool, the rest in the FIFOs."""
+        self._disk_full = True
+        self.pause()
 
     def _on_terminal(self, _events: int) -> None:
         if not self.streams.pump():
@@ -264,6 +273,7 @@ class Supervisor:
         if isinstance(message, InputEnd):
             if self.streams.end_input():
                 self.unwatch(slots.INPUT)
+                self._clients.input_ended()
                 self._deposit()  # the spawner lets go of its duplicate, else the container would never see the end
         elif isinstance(message, Resize):
             self.streams.resize(message.rows, message.columns)

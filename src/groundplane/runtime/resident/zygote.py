@@ -21,6 +21,7 @@ from struct import pack
 
 from groundplane.runtime.resident import slots
 from groundplane.runtime.resident.channel import CLOEXEC, ROOM, pair
+from groundplane.runtime.resident.descriptors import restore_limit
 from groundplane.runtime.resident.forked import settle
 from groundplane.runtime.resident.supervisor import Supervisor
 from groundplane.wire.spawner import MAX_MESSAGE, Resume, Spawn, encode
@@ -40,8 +41,10 @@ _STANDARD = (0, 1, 2)
 class Zygote:
     """The spawner's side."""
 
-    def __init__(self, groups: Groups) -> None:
+    def __init__(self, groups: Groups, nofile: int) -> None:
+        """`nofile` is the containers' limit of descriptors."""
         self._groups = groups
+        self._nofile = nofile
         self._sock = self._start()
 
     def _start(self) -> socket.socket:
@@ -49,6 +52,7 @@ class Zygote:
         if os.fork() == 0:
             try:
                 settle(b"ground-superv", (*_STANDARD, theirs.fileno()))
+                restore_limit(self._nofile)
                 _wait_and_fork(theirs, self._groups)
             finally:
                 os._exit(0)
