@@ -319,3 +319,56 @@ def test_what_is_not_offered_is_refused_in_a_sentence() -> None:
                     assert answer.body["message"].endswith("/proxy is not offered by this server yet")
 
     run(work())
+
+
+def test_events_in_their_newer_group() -> None:
+    """Its own fields to select by and its own rules, though core's form is what is stored."""
+    path, core = "/apis/events.k8s.io/v1/namespaces/default/events", "/api/v1/namespaces/default/events"
+    event: dict[str, Any] = {
+        "metadata": {"name": "e"},
+        "eventTime": "2026-01-01T00:00:00.000001Z",
+        "reportingController": "a.test/c",
+        "reportingInstance": "c-1",
+        "action": "Do",
+        "reason": "Tested",
+        "type": "Normal",
+        "note": "This is e",
+        "regarding": {"kind": "Pod", "namespace": "default", "name": "p"},
+    }
+
+    async def work() -> None:
+        async with bench() as b:
+            await b.ok("POST", path, event)
+            await b.ok("POST", core, {"metadata": {"name": "old"}, "involvedObject": {"namespace": "default"}})
+            for where, selector in (
+                (path, "reportingController=a.test/c"),
+                (path, "regarding.name=p,regarding.kind=Pod,type=Normal,reason=Tested"),
+                (core, "source=a.test/c"),
+                (core, "reportingComponent=a.test/c,involvedObject.name=p"),
+            ):
+                found = await b.ok("GET", where, fieldSelector=selector)
+                assert [o["metadata"]["name"] for o in found["items"]] == ["e"], selector
+            assert (await b.refused("GET", path, fieldSelector="source=x"))["code"] == 400
+
+            old = {**event, "metadata": {"name": "o"}, "eventTime": None, "type": "Odd", "deprecatedCount": 2}
+            refused = await b.refused("POST", path, old)
+            causes = {(c["field"], c["message"]) for c in refused["details"]["causes"]}
+            assert causes == {
+                ("eventTime", "Required value"),
+                ("type", 'Invalid value: "": has invalid value: Odd'),
+                ("count", 'Invalid value: "": needs to be unset'),
+            }
+            empty = {"metadata": {"name": "x"}, "eventTime": event["eventTime"], "involvedObject": {}}
+            refused = await b.refused("POST", core, empty)
+            fields = [c["field"] for c in refused["details"]["causes"]]
+            assert fields[:1] == ["reportingComponent"] and {"reportingInstance", "action", "reason"} <= {*fields}
+
+            series = {"count": 100, "lastObservedTime": "2026-01-01T00:00:01.000000Z"}
+            patched = await b.ok("PATCH", f"{path}/e", {"series": series}, MERGE_PATCH)
+            assert patched["series"] == series
+            other = {"series": {"count": 1}, "note": "other"}
+            refused = await b.refused("PATCH", f"{path}/e", other, MERGE_PATCH)
+            fields = [c["field"] for c in refused["details"]["causes"]]
+            assert fields == ["series.count", "message"]
+
+    run(work())

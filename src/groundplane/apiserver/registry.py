@@ -168,7 +168,8 @@ class Registry:
             namespaced=resource.namespaced,
             short_lived=self._events if resource.plural == "events" else None,
         )
-        endpoint = Endpoint(resource, stored, objects, Strategy(stored))
+        # The rules judge the stored form; those of events.k8s.io are others than core's.
+        endpoint = Endpoint(resource, stored, objects, Strategy(stored if stored.group == resource.group else resource))
         self._endpoints[resource.group, resource.version, resource.plural] = endpoint
         if stored is resource:
             self._stored[resource.group, resource.plural] = endpoint

@@ -48,11 +48,14 @@ def _converted(endpoint: Endpoint | None) -> bool:
 def shown_one(answer: One, form: Form, call: Call, now: float) -> Object:
     """One object as a dict, in the shape the client asked for."""
     obj, endpoint = answer.object, answer.endpoint
-    if endpoint is None or not form.shown_as or obj.get("kind") == "Status":
+    if not form.shown_as or (endpoint is None and obj.get("kind") != "Scale") or obj.get("kind") == "Status":
         return obj
-    if form.shown_as == TABLE:
-        return _table(endpoint, [obj], obj["metadata"].get("resourceVersion", ""), form, call, now)
-    return partial(obj, form.version)
+    if form.shown_as != TABLE:
+        return partial(obj, form.version)
+    version = obj["metadata"].get("resourceVersion", "")
+    if endpoint is None:
+        return _rows(tables.scale([obj], now), [obj], version, form, call)
+    return _table(endpoint, [obj], version, form, call, now)
 
 
 def partial(obj: Object, version: str = "v1") -> Object:
@@ -118,7 +121,11 @@ def _joined(answer: Many) -> Iterator[bytes]:
 
 
 def _table(endpoint: Endpoint, objects: list[Object], version: str, form: Form, call: Call, now: float) -> Object:
-    columns, rows = tables.table(endpoint.resource, objects, now)
+    return _rows(tables.table(endpoint.resource, objects, now), objects, version, form, call)
+
+
+def _rows(printed: tables.Table, objects: list[Object], version: str, form: Form, call: Call) -> Object:
+    columns, rows = printed
     include = call.query.get("includeObject", "Metadata")
     made = []
     for obj, row in zip(objects, rows, strict=True):

@@ -38,7 +38,10 @@ _FIELDS: dict[tuple[str, str], tuple[str, ...]] = {
 }  # fmt: skip
 
 # Names that are not the JSON path of their value.
-_ELSEWHERE: Mapping[str, str] = {"status.successful": "status.succeeded", "source": "source.component"}
+_ELSEWHERE: Mapping[str, str] = {
+    "status.successful": "status.succeeded", "source": "source.component", "reportingController": "reportingComponent",
+    **{f"regarding.{name}": f"involvedObject.{name}" for name in _EVENT_OBJECT},
+}  # fmt: skip
 # What an absent value reads as, where that is not the empty text.
 _ABSENT: Mapping[str, str] = {
     "spec.unschedulable": "false", "spec.hostNetwork": "false", "status.replicas": "0", "status.successful": "0",
@@ -51,7 +54,7 @@ def fields(resource: Resource) -> tuple[str, ...]:
 
 
 def values(resource: Resource, obj: Object) -> dict[str, str]:
-    """Each name with the object's value as text."""
+    """Each name with the value of `obj`, an object in its stored form, as text."""
     meta = obj["metadata"]
     found = {"metadata.name": meta.get("name", ""), "metadata.namespace": meta.get("namespace", "")}
     for name in _FIELDS.get((resource.group, resource.plural), ()):

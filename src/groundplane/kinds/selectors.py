@@ -85,6 +85,8 @@ _NAME = re.compile(r"^([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]$")
 _DNS = re.compile(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
 _TOKEN = re.compile(r"\s*(!=|==|=|<|>|!|\(|\)|,|[^\s!=<>(),]+)")
 _WORDS = {"in", "notin"}
+_SPECIAL = {"!=", "==", "=", "<", ">", "(", ")", ","}  # all tokens but names and "!"
+_NO_KEYS = _SPECIAL | _WORDS
 
 
 def parse_labels(text: str) -> LabelSelector:
@@ -102,12 +104,14 @@ def parse_labels(text: str) -> LabelSelector:
 
 def _requirements(tokens: list[str]) -> Iterable[Requirement]:
     reader = _Reader(tokens)
+    if (first := reader.peek()) in _NO_KEYS:
+        raise SelectorError(f"found '{first}', expected: !, identifier, or 'end of string'")
     while reader.peek():
         yield _requirement(reader)
         if (token := reader.next()) not in ("", ","):
             raise SelectorError(f"found '{token}', expected: ',' or 'end of string'")
-        if token == "," and not reader.peek():
-            raise SelectorError("found '', expected: identifier after ','")
+        if token == "," and ((after := reader.peek()) in _NO_KEYS or not after):
+            raise SelectorError(f"found '{after}', expected: identifier after ','")
 
 
 class _Reader:
@@ -127,7 +131,9 @@ class _Reader:
 def _requirement(reader: _Reader) -> Requirement:
     if reader.peek() == "!":
         reader.next()
-        return Requirement(_key(reader.next()), "!")
+        if (name := reader.next()) in _NO_KEYS or name in ("", "!"):
+            raise SelectorError(f"unable to parse requirement: found '{name}', expected: identifier")
+        return Requirement(_key(name), "!")
     key = _key(reader.next())
     operator = reader.peek()
     if operator in ("", ","):
@@ -150,7 +156,9 @@ def _requirement(reader: _Reader) -> Requirement:
 def _exact(reader: _Reader) -> str:
     if reader.peek() in ("", ","):
         return ""
-    return _value(reader.next())
+    if (token := reader.next()) in _SPECIAL or token == "!":
+        raise SelectorError(f"unable to parse requirement: found '{token}', expected: identifier")
+    return _value(token)
 
 
 def _set(reader: _Reader) -> tuple[str, ...]:
@@ -173,7 +181,7 @@ def _set(reader: _Reader) -> tuple[str, ...]:
 def _key(key: str) -> str:
     prefix, slash, name = key.rpartition("/")
     good = len(name) <= 63 and _NAME.match(name) and (not slash or (len(prefix) <= 253 and _DNS.match(prefix)))
-    if not good or key in _WORDS:
+    if not good:
         raise SelectorError(
             f"unable to parse requirement: <nil>: Invalid value: {_quoted(key)}: name part must consist of "
             "alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. "

@@ -25,6 +25,8 @@ _FIXED: dict[str, Schema] = {
     _META + "MicroTime": {"type": "string", "format": "date-time"},
     _EXTENSIONS_JSON: {},
 }
+# OpenAPI 2 has no way to say this, and calls it a string.
+_EITHER: Schema = {"format": "int-or-string", "oneOf": [{"type": "integer"}, {"type": "string"}]}
 _NAMED = {
     s.QUANTITY: _QUANTITY,
     s.INT_OR_STRING: _INT_OR_STRING,
@@ -55,6 +57,8 @@ class Schemas:
             made[type_.full_name] = self._definition(type_)
             waiting += [t for f in type_.fields.values() if (t := _struct(f.type)) is not None]
         fixed = {n: self._told(n, dict(v)) for n, v in _FIXED.items()}
+        if self._version == 3:
+            fixed[_INT_OR_STRING] = self._told(_INT_OR_STRING, dict(_EITHER))
         return dict(sorted({**made, **fixed}.items()))
 
     def ref(self, full_name: str) -> Schema:
@@ -86,7 +90,8 @@ class Schemas:
         schema = self._shape(field.type)
         if self._version == 3:
             default = _default(field)
-            if "$ref" in schema and (text or default is not None):
+            # kubectl explain names the type of what is wrapped, and shows what a bare reference leads to.
+            if "$ref" in schema and (text or default is not None or field.type.kind in _NAMED):
                 schema = {"allOf": [schema]}
             if default is not None:
                 schema["default"] = default

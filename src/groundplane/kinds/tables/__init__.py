@@ -20,6 +20,7 @@ from groundplane.kinds.tables.cells import created
 Object = dict[str, Any]
 Cells = list[Any]
 Printer = Callable[[Object, float], Cells]
+Table = tuple[list[Object], list[Cells]]
 
 _RBAC = "rbac.authorization.k8s.io"
 _ADMISSION = "admissionregistration.k8s.io"
@@ -86,8 +87,15 @@ _PRINTERS: dict[tuple[str, str], Printer] = {
 # What the rest of a kind's table looks like that has no printer.
 _DEFAULT_COLUMNS = [["Name", "string", "name", 0], ["Created At", "date", "", 0]]
 
+_SCALE_COLUMNS = [
+    ["Name", "string", "name", 0],
+    ["Desired", "integer", "", 0],
+    ["Available", "integer", "", 0],
+    ["Age", "string", "", 0],
+]
 
-def table(resource: Resource, items: Sequence[Object], now: float) -> tuple[list[Object], list[Cells]]:
+
+def table(resource: Resource, items: Sequence[Object], now: float) -> Table:
     """The column definitions, and the cells of each object; `now` is seconds since the epoch."""
     printer = _PRINTERS.get((resource.group, resource.plural), _default)
     return columns(resource), [printer(obj, now) for obj in items]
@@ -100,10 +108,18 @@ def conditions(resource: Resource, obj: Object) -> list[Object]:
 
 def columns(resource: Resource) -> list[Object]:
     """The resource's columnDefinitions."""
-    found = _columns().get((resource.group, resource.version, resource.plural), _DEFAULT_COLUMNS)
+    return _definitions(_columns().get((resource.group, resource.version, resource.plural), _DEFAULT_COLUMNS))
+
+
+def scale(items: Sequence[Object], now: float) -> Table:
+    """Scales, which are a subresource of several resources and none of their own."""
+    return _definitions(_SCALE_COLUMNS), [workloads.scale(obj, now) for obj in items]
+
+
+def _definitions(rows: list[list[Any]]) -> list[Object]:
     return [
         {"name": name, "type": kind, "format": form, "description": "", "priority": priority}
-        for name, kind, form, priority in found
+        for name, kind, form, priority in rows
     ]
 
 

@@ -49,6 +49,11 @@ def deployment(obj: Object, now: float) -> Cells:
     return [name(obj), ready, *counts, age(obj, now), *containers(spec["template"]), selector(spec.get("selector"))]
 
 
+def scale(obj: Object, now: float) -> Cells:
+    spec, status = obj.get("spec") or {}, obj.get("status") or {}
+    return [name(obj), spec.get("replicas", 0), status.get("replicas", 0), age(obj, now)]
+
+
 def daemon_set(obj: Object, now: float) -> Cells:
     spec, status = obj["spec"], obj["status"]
     counts = [

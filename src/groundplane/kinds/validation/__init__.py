@@ -109,6 +109,7 @@ _UPDATE: dict[tuple[str, str], Callable[[Object, Object], Errors]] = {
     ("", "configmaps"): core.config_map_update,
     ("", "secrets"): core.secret_update,
     ("", "resourcequotas"): core.resource_quota_update,
+    ("events.k8s.io", "events"): core.new_event_update,
     ("", "persistentvolumes"): storage.volume_update,
     ("", "persistentvolumeclaims"): storage.claim_update,
     (_STORAGE, "storageclasses"): storage.storage_class_update,

@@ -204,34 +204,74 @@ def resource_quota_update(new: Object, old: Object) -> Errors:
 # ── events ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def event(obj: Object) -> Errors:
-    """The older rules, which core/v1 writers still enjoy (legacyValidateEvent)."""
+def event(obj: Object, controller_field: str = "reportingComponent") -> Errors:
+    """The rules of core/v1 (legacyValidateEvent): an event with an eventTime, as only newer writers set it, meets more.
+
+    Events are judged in their stored form, which is core's.
+    """
     namespace, about = obj["metadata"].get("namespace", ""), obj.get("involvedObject") or {}
     where, text = "involvedObject.namespace", "does not match event.namespace"
     of = about.get("namespace", "")
-    if (not of and namespace not in ("", "default")) or (of and of != namespace):
-        return [invalid(where, of, text)]
-    return []
-
-
-def new_event(obj: Object) -> Errors:
-    """events.k8s.io/v1 asks for more."""
-    errors: Errors = []
     if not obj.get("eventTime"):
-        errors.append(required("eventTime"))
-    controller = obj.get("reportingController", "")
+        if (not of and namespace not in ("", "default")) or (of and of != namespace):
+            return [invalid(where, of, text)]
+        return []
+    errors: Errors = []
+    if not of and namespace not in ("default", "kube-system"):
+        errors.append(invalid(where, of, text))
+    controller = obj.get("reportingComponent", "")
     if not controller:
-        errors.append(required("reportingController"))
-    else:
-        errors += [invalid("reportingController", controller, m) for m in names.qualified_name(controller)]
-    for name, limit in (("reportingInstance", 128), ("action", 128), ("reason", 128)):
+        errors.append(required(controller_field))
+    errors += [invalid(controller_field, controller, m) for m in names.qualified_name(controller)]
+    for name in ("reportingInstance", "action", "reason"):
         value = obj.get(name, "")
         if not value:
             errors.append(required(name))
-        elif len(value) > limit:
-            errors.append(invalid(name, "", f"can have at most {limit} characters"))
-    if len(obj.get("note", "")) > 1024:
-        errors.append(invalid("note", "", "can have at most 1024 characters"))
+        elif len(value.encode()) > 128:
+            errors.append(invalid(name, "", "can have at most 128 characters"))
+    if len(obj.get("message", "").encode()) > 1024:
+        errors.append(invalid("message", "", "can have at most 1024 characters"))
+    return errors
+
+
+def new_event(obj: Object) -> Errors:
+    """events.k8s.io/v1 asks for more, and leaves the older fields to older writers."""
+    errors = event(obj, "reportingController") + _series(obj)
+    if not obj.get("eventTime"):
+        errors.append(required("eventTime"))
     if obj.get("type") not in ("Normal", "Warning"):
-        errors.append(invalid("type", "", "has invalid value: " + str(obj.get("type", ""))))
+        errors.append(invalid("type", "", f"has invalid value: {obj.get('type', '')}"))
+    source = obj.get("source") or {}
+    for name, value in (
+        ("firstTimestamp", obj.get("firstTimestamp")),
+        ("lastTimestamp", obj.get("lastTimestamp")),
+        ("count", obj.get("count")),
+        ("source", source.get("component") or source.get("host")),
+    ):
+        if value:
+            errors.append(invalid(name, "", "needs to be unset"))
+    return errors
+
+
+def new_event_update(new: Object, old: Object) -> Errors:
+    """Only the series goes on."""
+    errors = event(new, "reportingController")
+    if new.get("series") != old.get("series"):
+        errors += _series(new)
+    errors += immutable(new, old, "", "involvedObject", "reason", "message", "source", "firstTimestamp")
+    errors += immutable(new, old, "", "lastTimestamp", "count", "type", "eventTime", "action", "related")
+    controllers = [{"reportingController": each.get("reportingComponent")} for each in (new, old)]
+    errors += immutable(controllers[0], controllers[1], "", "reportingController")
+    return errors + immutable(new, old, "", "reportingInstance")
+
+
+def _series(obj: Object) -> Errors:
+    series = obj.get("series")
+    if series is None:
+        return []
+    errors: Errors = []
+    if (series.get("count") or 0) < 2:
+        errors.append(invalid("series.count", "", "should be at least 2"))
+    if not series.get("lastObservedTime"):
+        errors.append(required("series.lastObservedTime"))
     return errors
