@@ -145,6 +145,26 @@ def test_forms_of_an_answer(admin: Caller) -> None:
     assert body["kind"] == "ConfigMap"
 
 
+def test_a_scale_has_a_table_of_its_own(admin: Caller) -> None:
+    wanted = {"metadata": {"name": "r"}, "spec": {"replicas": 2, "selector": {"a": "b"}, "template": {
+        "metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}}}  # fmt: skip
+    controllers = "/api/v1/namespaces/default/replicationcontrollers"
+    assert admin("POST", controllers, json.dumps(wanted).encode(), Content_Type="application/json")[0] == 201
+    table = admin("GET", f"{controllers}/r/scale", Accept="application/json;as=Table;v=v1;g=meta.k8s.io")[1]
+    assert [c["name"] for c in table["columnDefinitions"]] == ["Name", "Desired", "Available", "Age"]
+    assert [row["cells"][:3] for row in table["rows"]] == [["r", 2, 0]]
+    assert table["rows"][0]["object"]["metadata"]["name"] == "r"
+
+
+def test_what_is_a_number_or_a_text_is_said_to_be(admin: Caller) -> None:
+    schemas = admin("GET", "/openapi/v3/api/v1")[1]["components"]["schemas"]
+    either = "io.k8s.apimachinery.pkg.util.intstr.IntOrString"
+    assert [one["type"] for one in schemas[either]["oneOf"]] == ["integer", "string"]
+    port = schemas["io.k8s.api.core.v1.HTTPGetAction"]["properties"]["port"]
+    assert port["allOf"] == [{"$ref": f"#/components/schemas/{either}"}]
+    assert admin("GET", "/openapi/v2")[1]["definitions"][either]["type"] == "string"
+
+
 def test_a_watch_ends_at_its_time_and_at_the_servers_end(admin: Caller) -> None:
     code, data, _ = admin("GET", f"{MAPS}?watch=1&timeoutSeconds=3&allowWatchBookmarks=true&resourceVersion=1")
     last = data if isinstance(data, dict) else json.loads(data.splitlines()[-1])

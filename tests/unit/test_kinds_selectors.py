@@ -43,6 +43,24 @@ def test_label_selector_refused(text: str) -> None:
         selectors.parse_labels(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a===b", "unable to parse requirement: found '=', expected: identifier"),
+        ("a!=!b", "unable to parse requirement: found '!', expected: identifier"),
+        ("!in", "unable to parse requirement: found 'in', expected: identifier"),
+        ("!", "unable to parse requirement: found '', expected: identifier"),
+        (",a", "found ',', expected: !, identifier, or 'end of string'"),
+        ("a=b,,c", "found ',', expected: identifier after ','"),
+        ("a,notin", "found 'notin', expected: identifier after ','"),
+    ],
+)
+def test_what_is_wrong_with_a_label_selector(text: str, words: str) -> None:
+    with pytest.raises(selectors.SelectorError) as raised:
+        selectors.parse_labels(text)
+    assert str(raised.value) == words
+
+
 def test_printed_selector_parses_to_itself() -> None:
     text = "!gone,a=b,c!=d,e in (f,g),h,n>3"
     assert selectors.parse_labels(str(selectors.parse_labels(text))) == selectors.parse_labels(text)
