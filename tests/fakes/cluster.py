@@ -194,7 +194,7 @@ class FakeCluster:
         running = where.plural == "pods" and (old.get("spec") or {}).get("nodeName") and grace
         meta.setdefault("deletionTimestamp", rfc3339(self._clock.time() + (grace if running else 0)))
         new = {**old, "metadata": meta}
-        if running:
+        if running or "deletionGracePeriodSeconds" in meta:
             meta["deletionGracePeriodSeconds"] = grace
         if finalizers or running or _held(new):
             return self._put(where.kind, table, key, new)
@@ -284,9 +284,10 @@ def _field(obj: Object, path: str) -> str:
 
 
 def _held(obj: Object) -> bool:
-    """Whether finalizers, the namespace's own included, keep a deleted object."""
-    spec = obj.get("spec") or {}
-    return bool(obj["metadata"].get("finalizers")) or (obj.get("kind") == "Namespace" and bool(spec.get("finalizers")))
+    """Whether finalizers, the namespace's own included, or a period of grace keep a deleted object."""
+    spec, meta = obj.get("spec") or {}, obj["metadata"]
+    held = bool(meta.get("finalizers")) or bool(meta.get("deletionGracePeriodSeconds"))
+    return held or (obj.get("kind") == "Namespace" and bool(spec.get("finalizers")))
 
 
 def _bare(obj: Object) -> Object:

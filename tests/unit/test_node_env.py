@@ -121,3 +121,7 @@ def test_atomic_writes(state_root: Path) -> None:
     assert (directory / "a").read_bytes() == b"changed"
     assert not (directory / "d").exists()
     assert not (directory / before).exists()
+
+
+def test_an_unknown_name_is_as_long_as_its_closing_parenthesis() -> None:
+    assert env.expand("$(A) $(x$(A)) $$(A)", {"A": "1"}) == "1 $(x$(A)) $(A)"

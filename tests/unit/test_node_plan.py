@@ -49,6 +49,19 @@ STARTS: list[tuple[str, dict[str, Any], Observed, list[tuple[str, int]]]] = [
     ("a sidecar is passed by", pod(init=(SIDECAR, container("i"))), observed(running("side")), [("i", 0)]),
     ("a sidecar restarts", pod(init=(SIDECAR,)), observed(ended("side", 0), running()), [("side", 1)]),
     (
+        "what is done is done, in a new sandbox too",
+        pod(container("a"), container("b"), restartPolicy="OnFailure"),
+        observed(ended("a", sandbox="old"), ended("b", 137, sandbox="old")),
+        [("b", 1)],
+    ),
+    (
+        "a changed image waits for nothing",
+        pod(container(image="web:2")),
+        observed(ended(code=1, backoff=9)),
+        [("web", 1)],
+    ),
+    ("nor an end that the clock says is to come", pod(), observed(ended(code=1, backoff=9, ago=-3600)), [("web", 1)]),
+    (
         "a failure is waited for",
         pod(),
         observed(failures={"web": Failure("ErrImagePull", "m", retry_at=101.0)}),
@@ -89,6 +102,34 @@ def test_a_failed_liveness_probe_ends_the_container() -> None:
     seen = observed(running(), verdicts={"web-0": Verdict(unhealthy="liveness")})
     todo = planned(pod(container(livenessProbe=liveness)), seen)
     assert [(k.reason, k.grace) for k in todo.kill] == [("Container web failed liveness probe, will be restarted", 3.0)]
+
+
+def test_a_failed_probe_in_upstreams_words() -> None:
+    probe = container(livenessProbe={})
+    seen = observed(running(), verdicts={"web-0": Verdict(unhealthy="liveness")})
+    [kill] = planned(pod(probe, restartPolicy="Never"), seen).kill
+    assert kill.reason == "Container web failed liveness probe"
+    seen = observed(running("side"), running(), verdicts={"side-0": Verdict(unhealthy="startup")})
+    [kill] = planned(pod(init=({**SIDECAR, "startupProbe": {}},)), seen).kill
+    assert kill.reason == "Init container side failed startup probe"
+
+
+def test_an_init_container_ends_with_the_image_it_began_with() -> None:
+    assert not planned(pod(init=(container("i", image="i:2"),)), observed(running("i"))).kill
+
+
+def test_sidecars_outlive_the_others_and_end_in_reverse_order() -> None:
+    other = {**SIDECAR, "name": "other"}
+    deleted = {"deletionTimestamp": "2023-11-14T22:13:27Z", "deletionGracePeriodSeconds": 10}  # 3 s of it are over
+    a_pod = pod(init=(SIDECAR, other), meta=deleted)
+    seen = observed(running("side"), running("other"), running())
+    assert [(k.view.name, k.grace) for k in planned(a_pod, seen).kill] == [("web", 10.0)]
+    seen = observed(running("side"), running("other"), ended())
+    assert [(k.view.name, k.grace) for k in planned(a_pod, seen).kill] == [("other", 7.0)]
+    seen = observed(running("side"), ended("other"), ended())
+    assert [(k.view.name, k.grace) for k in planned(a_pod, seen).kill] == [("side", 7.0)]
+    late = {**deleted, "deletionTimestamp": "2023-11-14T22:13:10Z"}
+    assert [k.grace for k in planned(pod(init=(SIDECAR, other), meta=late), seen).kill] == [2.0]
 
 
 def test_deletion_ends_everything_with_the_deletions_grace() -> None:

@@ -15,6 +15,9 @@ def status_of(a_pod: dict[str, Any], seen: Observed) -> dict[str, Any]:
     return pod_status(a_pod, seen, "192.0.2.1", NOW)
 
 
+SIDECAR = container("side", restartPolicy="Always")
+DELETED = {"deletionTimestamp": "2023-11-14T22:13:50Z", "deletionGracePeriodSeconds": 30}
+
 PHASES: list[tuple[dict[str, Any], Observed, str]] = [
     (pod(), observed(), "Pending"),
     (pod(), observed(running()), "Running"),
@@ -27,6 +30,13 @@ PHASES: list[tuple[dict[str, Any], Observed, str]] = [
     (pod(init=(container("i"),)), observed(running("i")), "Pending"),
     (pod(init=(container("i"),), restartPolicy="Never"), observed(ended("i", 1)), "Failed"),
     (pod(init=(container("i"),)), observed(ended("i", 1)), "Pending"),
+    (pod(init=(SIDECAR,), restartPolicy="Never"), observed(running("side"), ended()), "Running"),
+    (pod(init=(SIDECAR,), restartPolicy="Never"), observed(ended("side", 143), ended()), "Succeeded"),
+    (pod(init=(SIDECAR, container("i")), restartPolicy="Never"), observed(running("side"), ended("i", 1)), "Pending"),
+    (pod(meta=DELETED), observed(running()), "Running"),
+    (pod(meta=DELETED), observed(ended(code=0)), "Succeeded"),
+    (pod(meta=DELETED), observed(ended(code=143)), "Failed"),
+    (pod(meta=DELETED), observed(), "Failed"),
 ]
 
 
@@ -79,13 +89,52 @@ def test_transition_times_stay_while_the_status_does() -> None:
     found = {c["type"]: c for c in status_of(before, observed(running()))["conditions"]}
     assert found["Ready"]["lastTransitionTime"] == "2020-01-01T00:00:00Z"
     assert found["Initialized"]["lastTransitionTime"] == "2023-11-14T22:13:20Z"
-    assert found["DisruptionTarget"] == foreign
+    assert "DisruptionTarget" not in found  # it is not ours to say, nor to say again
 
 
 def test_an_end_is_final() -> None:
     over = {**pod(), "status": {"phase": "Failed", "reason": "Evicted", "message": "m"}}
     status = status_of(over, observed(ended()))
     assert (status["phase"], status["reason"]) == ("Failed", "Evicted")
+
+
+def test_the_deadlines_failure_is_told_once_nothing_runs() -> None:
+    late = {**pod(activeDeadlineSeconds=10, restartPolicy="Never"), "status": {"startTime": "2023-11-14T22:13:05Z"}}
+    assert status_of(late, observed(running()))["phase"] == "Running"
+    killed = status_of(late, observed(ended(code=0)))  # 5 s after the deadline
+    assert (killed["phase"], killed["reason"]) == ("Failed", "DeadlineExceeded")
+    in_time = status_of(late, observed(ended(code=0, ago=6)))
+    assert in_time["phase"] == "Succeeded"
+    assert "reason" not in in_time
+
+
+def test_what_is_known_of_an_end_stays_when_its_container_is_gone() -> None:
+    over = pod(restartPolicy="Never", meta={**DELETED, "finalizers": ["a/b"]})
+    over["status"] = status_of(over, observed(ended(code=7)))
+    assert status_of(over, observed(sandbox=""))["containerStatuses"] == over["status"]["containerStatuses"]
+
+
+def test_sidecars_in_conditions() -> None:
+    both = pod(container("b"), container("a"), init=(SIDECAR,))
+    seen = observed(running("side"), verdicts={"side-0": Verdict(started=True, ready=False)})
+    found = {c["type"]: c for c in status_of(both, seen)["conditions"]}
+    assert found["Initialized"]["status"] == "True"  # it has started: more is not asked of it
+    assert found["Ready"]["message"] == "containers with unready status: [side b a]"
+    crashing = {c["type"]: c for c in status_of(both, observed(ended("side", 1, backoff=3)))["conditions"]}
+    assert crashing["Initialized"]["status"] == "False"
+    ended_well = status_of(both, observed(ended("side", 0), running("a"), running("b")))
+    assert not ended_well["initContainerStatuses"][0]["ready"]
+    assert {c["type"]: c["status"] for c in ended_well["conditions"]}["Initialized"] == "True"
+
+
+def test_every_readiness_gate_that_fails_is_named() -> None:
+    gated = pod(readinessGates=[{"conditionType": "a/x"}, {"conditionType": "a/y"}])
+    gated["status"]["conditions"] = [{"type": "a/y", "status": "False"}]
+    ready = next(c for c in status_of(gated, observed(running()))["conditions"] if c["type"] == "Ready")
+    assert ready["message"] == (
+        'corresponding condition of pod readiness gate "a/x" does not exist., '
+        'the status of pod readiness gate "a/y" is not "True", but False'
+    )
 
 
 def test_a_container_that_vanished_says_so() -> None:

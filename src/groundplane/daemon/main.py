@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import os
 import signal
 import sys
 from collections.abc import Coroutine, Sequence
@@ -66,7 +67,8 @@ def settle() -> None:
 
 
 def run_loop(work: Coroutine[Any, Any, None]) -> None:
-    """asyncio.run, on uvloop where it is installed."""
+    """asyncio.run, on uvloop where it is installed; files have the modes that we give, whatever the caller's umask."""
+    os.umask(0o022)  # pods of any user read their ConfigMaps, and /etc/resolv.conf
     try:
         import uvloop
     except ImportError:

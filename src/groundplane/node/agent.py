@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from groundplane.base.clock import Clock
 from groundplane.base.errors import GroundError
 from groundplane.base.log import Log
-from groundplane.base.tasks import Tasks
+from groundplane.base.tasks import Tasks, set_within
 from groundplane.client import resources
 from groundplane.client.client import Client
 from groundplane.client.contract import ApiError, ConnectionLost, Object
@@ -31,7 +31,6 @@ from groundplane.node.worker import Worker
 _log = Log("node")
 _REFRESH_SECONDS = 20.0
 _RETRY = 1.0
-_ORPHAN_GRACE = 30
 
 
 class Node:
@@ -60,7 +59,7 @@ class Node:
         self._pods: Informer = self._factory.informer(resources.PODS, field_selector=f"spec.nodeName={place.name}")
         self._nodes: Informer = self._factory.informer(resources.NODES, field_selector=f"metadata.name={place.name}")
         self._services: Informer = self._factory.informer(resources.SERVICES)
-        sources = ClusterSources(client, clock)
+        sources, host = ClusterSources(client, clock), this_host()
         self.context = Context(
             place=place,
             client=client,
@@ -68,12 +67,13 @@ class Node:
             clock=clock,
             recorder=self._recorder,
             sources=sources,
-            volumes=Volumes(place.root, place.address, sources, sources),
+            volumes=Volumes(place.root, place.address, sources, sources, host.memory),
             drain=drain,
             services=lambda: iter(self._services.cache),
-            host=this_host(),
+            host=host,
         )
-        self._configured = ""
+        self._cidr = ""
+        self._assigned = asyncio.Event()
         self._network_ready = asyncio.Event()
         self._report_now = asyncio.Event()
 
@@ -127,40 +127,40 @@ class Node:
     # the Node object
 
     def _node_seen(self, node: Object) -> None:
-        cidr = (node.get("spec") or {}).get("podCIDR") or ""
-        if cidr and cidr != self._configured:
-            self._configured = cidr
-            self._network_ready.set()
+        self._cidr = (node.get("spec") or {}).get("podCIDR") or ""
+        if self._cidr:
+            self._assigned.set()
+        ready = [c.get("status") for c in (node.get("status") or {}).get("conditions") or () if c["type"] == "Ready"]
+        if ready != ["True"] and self._network_ready.is_set():
+            self._report_now.set()  # given up, while this machine slept or could not be heard
 
     async def _configure_network(self) -> None:
         """Hand the pod range to the engine as soon as the cluster has assigned it."""
-        await self._network_ready.wait()
+        await self._assigned.wait()
         while True:
             try:
-                await self._network.configure(self._configured)
+                await self._network.configure(self._cidr)
                 break
             except GroundError as error:
-                _log.error("pod network not ready", cidr=self._configured, error=str(error))
+                _log.error("pod network not ready", cidr=self._cidr, error=str(error))
                 await self._clock.sleep(_RETRY)
-        _log.info("pod network ready", cidr=self._configured)
+        _log.info("pod network ready", cidr=self._cidr)
+        self._network_ready.set()
         self._report_now.set()
 
     async def _keep_status(self) -> None:
+        await self._network_ready.wait()
         while True:
             self._report_now.clear()
             node = self._nodes.cache.get(self.place.name)
-            if node is not None and self._network_ready.is_set():
+            if node is not None:
                 try:
                     await self._registration.report(node, self._images(), network_ready=True)
                 except (ApiError, ConnectionLost) as error:
                     _log.warning("node status not written", error=str(error))
                     await self._clock.sleep(_RETRY)
                     continue
-            timer = asyncio.ensure_future(self._clock.sleep(STATUS_SECONDS))
-            now = asyncio.ensure_future(self._report_now.wait())
-            await asyncio.wait((timer, now), return_when=asyncio.FIRST_COMPLETED)
-            timer.cancel()
-            now.cancel()
+            await set_within(self._report_now, STATUS_SECONDS, self._clock)
 
     def _images(self) -> list[Object]:
         """status.images: at most 50, the largest first (kubelet's nodeStatusMaxImages)."""
@@ -178,38 +178,36 @@ class Node:
         await self._remove_orphans()
         while True:
             await self._clock.sleep(_REFRESH_SECONDS)
-            for worker in list(self._workers.values()):
-                await worker.refresh_volumes()
+            for worker in self._workers.values():
+                worker.refresh_volumes()
 
     def _pod_seen(self, pod: Pod) -> None:
         uid = pod["metadata"]["uid"]
         worker = self._workers.get(uid)
         if worker is None:
-            worker = self._workers[uid] = Worker(self.context, pod, self._pod_gone)
+            self.context.sources.renew()  # what was read before this pod was there may be older than it
+            worker = self._workers[uid] = Worker(self.context, pod)
             worker.start()
         else:
             worker.update(pod)
 
-    def _pod_gone(self, uid: str) -> None:
-        self._workers.pop(uid, None)
-
     def _pod_deleted(self, pod: Pod) -> None:
-        """The object is gone before its containers: deleted by force. End them at once."""
-        uid = pod["metadata"]["uid"]
-        worker = self._workers.pop(uid, None)
+        """An object that is gone before its containers was deleted by force: they end at once."""
+        worker = self._workers.pop(pod["metadata"]["uid"], None)
         if worker is not None:
-            self._tasks.start(f"force-deleted {pod['metadata']['name']}", self._force_deleted(worker))
+            self._tasks.start(f"deleted {pod['metadata']['name']}", self._deleted(worker))
 
-    async def _force_deleted(self, worker: Worker) -> None:
+    async def _deleted(self, worker: Worker) -> None:
         await worker.stop()
-        await self._clean(worker)
+        if not worker.finished:
+            await self._clean(worker)
 
     async def _clean(self, worker: Worker) -> None:
         while True:
             try:
                 await worker.clean()
                 return
-            except (EngineError, OSError) as error:
+            except (GroundError, OSError) as error:
                 _log.warning("pod not removed", uid=worker.uid, error=str(error))
                 await self._clock.sleep(_RETRY)
 
@@ -228,16 +226,18 @@ class Node:
                 left.setdefault(uid, {})
         for uid, labels in left.items():
             meta = {"uid": uid, "name": labels.get(POD_NAME, ""), "namespace": labels.get(POD_NAMESPACE, "")}
-            ghost = Worker(self.context, {"metadata": meta, "spec": {}}, self._pod_gone)
+            ghost = Worker(self.context, {"metadata": meta, "spec": {}})
             self._tasks.start(f"orphan {uid}", self._clean_orphan(ghost))
 
     async def _clean_orphan(self, ghost: Worker) -> None:
-        for info in self._engine.containers.list(hidden=True):
-            if info.spec.labels.get(POD_UID) == ghost.uid:
-                try:
-                    await self._engine.containers.stop(info.id, _ORPHAN_GRACE)
-                except EngineError as error:
-                    _log.warning("orphan not stopped", id=info.id, error=str(error))
+        """Its containers get the time that their pod asked for."""
+        infos = [i for i in self._engine.containers.list(hidden=True) if i.spec.labels.get(POD_UID) == ghost.uid]
+        stops = (self._engine.containers.stop(info.id) for info in infos)
+        for error in await asyncio.gather(*stops, return_exceptions=True):
+            if isinstance(error, EngineError):
+                _log.warning("orphan not stopped", uid=ghost.uid, error=str(error))
+            elif error is not None:
+                raise error
         await self._clean(ghost)
 
     async def _pump_events(self, events: AsyncIterator[EngineEvent]) -> None:

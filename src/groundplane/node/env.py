@@ -7,6 +7,7 @@ pkg/kubelet/envvars.
 from __future__ import annotations
 
 import base64
+import os
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
@@ -15,7 +16,7 @@ from groundplane.base.errors import GroundError
 from groundplane.kinds import quantities
 from groundplane.node.views import ContainerSpec, Pod
 
-_REFERENCE = re.compile(r"\$(?:\$|\(([^()]*)\))")
+_REFERENCE = re.compile(r"\$(?:\$|\(([^)]*)\))")
 
 
 class EnvError(GroundError):
@@ -164,9 +165,6 @@ def format_map(values: Mapping[str, str]) -> str:
     return "\n".join(lines)
 
 
-_DIVIDERS = {"cpu": 10**9}
-
-
 def resource_value(pod: Pod, container: ContainerSpec, ref: Mapping[str, Any]) -> str:
     """requests.* and limits.* of a container, divided and rounded up; without a limit, the node's own size."""
     name = ref.get("containerName")
@@ -186,8 +184,6 @@ def resource_value(pod: Pod, container: ContainerSpec, ref: Mapping[str, Any]) -
 
 
 def _node_size(what: str) -> str:
-    import os  # late: asked for only by pods without limits
-
     if what == "cpu":
         return str(os.cpu_count() or 1)
     if what == "memory":

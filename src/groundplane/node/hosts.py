@@ -10,18 +10,20 @@ from groundplane.engine.contract import Mount
 from groundplane.node.views import ContainerSpec, Pod
 
 HOST_RESOLV_CONF = "/etc/resolv.conf"
+_UPLINK_RESOLV_CONF = "/run/systemd/resolve/resolv.conf"
+_STUB = "127.0.0.53"
 
 
 def write(directory: str, pod: Pod, host_name: str, address: str, *, dns_address: str, domain: str) -> None:
-    """Write the three files into the pod's directory."""
+    """Bring the three files of the pod's directory up to date: in place, because containers have them mounted."""
     for name, text in {
         "etc-hosts": _hosts(pod, host_name, address, domain),
         "resolv.conf": _resolv_conf(pod, dns_address, domain),
         "hostname": host_name + "\n",
     }.items():
         path = os.path.join(directory, name)
-        if os.path.exists(path):
-            continue  # containers have it mounted: a new file would not reach them
+        if _host_file(path) == text:
+            continue
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644), "w") as file:
             file.write(text)
 
@@ -36,7 +38,7 @@ def mounts(directory: str, container: ContainerSpec) -> list[Mount]:
 def _hosts(pod: Pod, host_name: str, address: str, domain: str) -> str:
     spec = pod["spec"]
     if spec.get("hostNetwork"):
-        text = _host_file("/etc/hosts")
+        text = "# Kubernetes-managed hosts file (host network).\n" + _host_file("/etc/hosts")
     else:
         lines = [
             "# Kubernetes-managed hosts file.",
@@ -76,6 +78,8 @@ def _resolv_conf(pod: Pod, dns_address: str, domain: str) -> str:
     namespace = pod["metadata"]["namespace"]
     policy = spec.get("dnsPolicy", "ClusterFirst")
     servers, searches, options = _parse(_host_file(HOST_RESOLV_CONF))
+    if servers == [_STUB] and (uplink := _host_file(_UPLINK_RESOLV_CONF)):
+        servers, searches, options = _parse(uplink)  # systemd-resolved(8): its stub answers on the host's loopback only
     if policy == "ClusterFirst" and spec.get("hostNetwork"):
         policy = "Default"
     if policy in ("ClusterFirst", "ClusterFirstWithHostNet"):
@@ -110,7 +114,7 @@ def _parse(text: str) -> tuple[list[str], list[str], list[str]]:
         if words[0] == "nameserver" and len(words) > 1:
             servers.append(words[1])
         elif words[0] in ("search", "domain"):
-            searches = words[1:]
+            searches = [word.removesuffix(".") for word in words[1:] if word != "."]
         elif words[0] == "options":
             options += words[1:]
     return servers, searches, options

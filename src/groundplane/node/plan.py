@@ -29,6 +29,7 @@ FIRST_BACKOFF = 10.0
 LAST_BACKOFF = 300.0
 FORGET_AFTER = 2 * LAST_BACKOFF
 DEFAULT_GRACE = 30
+_LEAST_GRACE = 2.0  # kuberuntime_container.go, minimumGracePeriodInSeconds: for who had to wait for the others' end
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +64,9 @@ def plan(pod: Pod, observed: Observed, now: float, monotonic: float) -> Plan:
     """`now` is wall time (seconds), `monotonic` the clock of `Failure.retry_at`."""
     remove = tuple(_surplus(observed))
     if pod["metadata"].get("deletionTimestamp") or deadline_passed(pod, now):
-        return _termination(pod, observed, remove)
+        return _termination(pod, observed, remove, now)
     if terminal(pod, observed) or (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
-        return _termination(pod, observed, remove)
+        return _termination(pod, observed, remove, now)
     if not observed.sandbox:
         return Plan(create_sandbox=True, remove=remove)
     kill = tuple(_unfit(pod, observed))
@@ -80,11 +81,28 @@ def _surplus(observed: Observed) -> Iterator[ContainerView]:
         yield from attempts[2:]
 
 
-def _termination(pod: Pod, observed: Observed, remove: tuple[ContainerView, ...]) -> Plan:
+def _termination(pod: Pod, observed: Observed, remove: tuple[ContainerView, ...], now: float) -> Plan:
+    """All but sidecars end together; those then one by one, the last first (KEP-753, terminationOrdering)."""
     running = [view for view in observed.all() if view.running]
+    order = [c["name"] for c in init_containers(pod) if is_sidecar(c)]
+    apps = {c["name"] for c in app_containers(pod)}
+    kill = [Kill(v, f"Stopping container {v.name}", grace_of(pod)) for v in running if v.name not in order]
+    sidecars = sorted((v for v in running if v.name in order), key=lambda v: order.index(v.name))
+    if sidecars and not any(v.name in apps for v in running):
+        last = sidecars[-1]
+        kill.append(Kill(last, f"Stopping container {last.name}", _grace_left(pod, observed, now)))
+    return Plan(kill=tuple(kill), remove=remove, terminate=True, finished=not running)
+
+
+def _grace_left(pod: Pod, observed: Observed, now: float) -> float:
+    """What the others have left of the grace period: it is the whole pod's."""
     grace = grace_of(pod)
-    kill = tuple(Kill(view, f"Stopping container {view.name}", grace) for view in running)
-    return Plan(kill=kill, remove=remove, terminate=True, finished=not running)
+    if asked := pod["metadata"].get("deletionTimestamp"):  # the moment at which the period is over
+        left = parse_rfc3339(asked) - now
+    else:
+        ends = [v.finished_at / 1e9 for c in app_containers(pod) if (v := observed.latest(c["name"])) is not None]
+        left = max(ends, default=now) + grace - now
+    return min(grace, max(left, _LEAST_GRACE))
 
 
 def grace_of(pod: Pod) -> float:
@@ -103,6 +121,13 @@ def deadline_passed(pod: Pod, now: float) -> bool:
 def _until_deadline(pod: Pod, now: float) -> list[float]:
     deadline, started = pod["spec"].get("activeDeadlineSeconds"), (pod.get("status") or {}).get("startTime")
     return [parse_rfc3339(started) + deadline - now] if deadline is not None and started else []
+
+
+def deadline_hit(pod: Pod, observed: Observed, now: float) -> bool:
+    """Whether the pod still ran at its deadline; one that had ended before has its own result."""
+    past = [-left for left in _until_deadline(pod, now) if left <= 0]
+    late = (view.finished_at / 1e9 > now - past[0] for view in observed.all() if past)
+    return bool(past) and (not terminal(pod, observed) or any(late))
 
 
 def restarts(pod: Pod, container: ContainerSpec, view: ContainerView, *, init: bool) -> bool:
@@ -128,16 +153,22 @@ def terminal(pod: Pod, observed: Observed) -> bool:
 
 
 def _unfit(pod: Pod, observed: Observed) -> Iterator[Kill]:
-    """Running containers that must end so that a better attempt can follow."""
-    for container in (*init_containers(pod), *app_containers(pod)):
+    """Running containers that must end so that a better attempt can follow.
+
+    Init containers run to their end with the image that they were started with, unless they are sidecars.
+    """
+    never = pod["spec"].get("restartPolicy", "Always") == "Never"
+    for container in (*filter(is_sidecar, init_containers(pod)), *app_containers(pod)):
         view = observed.latest(container["name"])
         if view is None or not view.running:
             continue
+        who = f"Init container {view.name}" if is_sidecar(container) else f"Container {view.name}"
+        again = "" if never or is_sidecar(container) else ", will be restarted"
         if container.get("image") != view.image:
-            yield Kill(view, f"Container {view.name} definition changed, will be restarted", grace_of(pod))
+            yield Kill(view, f"{who} definition changed, will be restarted", grace_of(pod))
         elif probe := observed.verdict(view).unhealthy:
             grace = (container.get(f"{probe}Probe") or {}).get("terminationGracePeriodSeconds")
-            reason = f"Container {view.name} failed {probe} probe, will be restarted"
+            reason = f"{who} failed {probe} probe{again}"
             yield Kill(view, reason, grace_of(pod) if grace is None else float(grace))
 
 
@@ -192,13 +223,14 @@ def _consider(
     if view is None:
         starts.append(Start(container, 0, 0, init))
         return
-    if view.ended and _here(observed, container) and not restarts(pod, container, view, init=init):
+    # What has done its work in a former sandbox has done it; only initialisation begins anew.
+    if view.ended and (not init or _here(observed, container)) and not restarts(pod, container, view, init=init):
         return
-    left = backoff_left(view, observed, now)
+    left = backoff_left(container, view, observed, now)
     if left > 0:
         waits.append(left)
     else:
-        backoff = next_backoff(view) if view.sandbox == observed.sandbox else 0
+        backoff = next_backoff(view) if _same(container, view, observed) else 0
         starts.append(Start(container, view.attempt + 1, backoff, init))
 
 
@@ -214,8 +246,14 @@ def backoff_of(view: ContainerView) -> float:
     return 0.0 if ends <= 1 else min(FIRST_BACKOFF * 2.0 ** (ends - 2), LAST_BACKOFF)
 
 
-def backoff_left(view: ContainerView, observed: Observed, now: float) -> float:
-    """Seconds until the next attempt. An end in a former sandbox was the host's, or `ground down`'s: nothing waits."""
-    if not view.ended or view.sandbox != observed.sandbox:
+def _same(container: ContainerSpec, view: ContainerView, observed: Observed) -> bool:
+    """Whether this attempt's end says something about the next: not if the host ended it, or the image was changed."""
+    return view.sandbox == observed.sandbox and view.image == container.get("image", "")
+
+
+def backoff_left(container: ContainerSpec, view: ContainerView, observed: Observed, now: float) -> float:
+    """Seconds until the next attempt; none where the clock was set back behind this one's end."""
+    since = now - view.finished_at / 1e9
+    if not view.ended or since < 0 or not _same(container, view, observed):
         return 0.0
-    return view.finished_at / 1e9 + backoff_of(view) - now
+    return backoff_of(view) - since

@@ -13,6 +13,7 @@ from groundplane.base.log import Log
 from groundplane.base.tasks import Tasks
 from groundplane.client.client import Client
 from groundplane.client.contract import STRATEGIC_PATCH, ApiError, ConnectionLost
+from groundplane.client.objects import version_of
 from groundplane.node.status import Status
 from groundplane.node.views import Pod
 
@@ -30,6 +31,7 @@ class Reporter:
         self._clock = clock
         self._tasks = tasks
         self._sent: Status = {}
+        self._answer: Pod = {}  # the object as the API server had it after the last call
         self._next: tuple[Pod, Status] | None = None
         self._task: Any = None
 
@@ -40,10 +42,28 @@ class Reporter:
 
     def send(self, pod: Pod, status: Status) -> None:
         if status == self.last:
-            return
+            if self._next is not None or not self._is_overwritten(pod):
+                return
+            self._sent = pod.get("status") or {}
         self._next = (pod, status)
         if self._task is None or self._task.done():
             self._task = self._tasks.start(f"status {pod['metadata']['name']}", self._write())
+
+    def _is_overwritten(self, pod: Pod) -> bool:
+        """status_manager.go, needsReconcile: somebody has changed what is ours since it was written.
+
+        A node that was away for a while finds its pods not ready, for example (MarkPodsNotReady).
+        """
+        if not self._answer or int(version_of(pod)) <= int(version_of(self._answer)):
+            return False
+        mine = self._sent.keys() - {"conditions"}
+        types = {condition["type"] for condition in self._sent.get("conditions") or ()}
+
+        def ours(status: Status) -> tuple[Any, ...]:
+            found = {c["type"]: c for c in status.get("conditions") or () if c["type"] in types}
+            return {key: status[key] for key in mine & status.keys()}, found
+
+        return ours(pod.get("status") or {}) != ours(self._answer.get("status") or {})
 
     async def flushed(self) -> None:
         while self._task is not None and not self._task.done():
@@ -55,7 +75,7 @@ class Reporter:
             meta = pod["metadata"]
             body = {"metadata": {"uid": meta["uid"]}, "status": patch_of(self._sent or pod.get("status") or {}, status)}
             try:
-                await self._client.pods.patch(
+                self._answer = await self._client.pods.patch(
                     meta["name"],
                     body,
                     meta["namespace"],
@@ -64,9 +84,9 @@ class Reporter:
                     field_manager="kubelet",
                 )
             except ApiError as error:
-                if error.is_not_found or error.code in (409, 422):
+                if error.is_not_found:
                     _log.debug("status not taken", pod=meta["name"], error=str(error))
-                elif error.retry:
+                elif error.retry or error.code == 409:  # of another pod with this name, too: the informer will say so
                     await self._clock.sleep(error.retry_after or _RETRY)
                     continue
                 else:

@@ -88,19 +88,26 @@ def container_resources(pod: Pod, container: Mapping[str, Any], host: Host) -> R
 
 
 def pod_resources(pod: Pod) -> Resources:
-    """The pod's own cgroup: what its containers may use together (limits only where every container has one)."""
+    """The pod's own cgroup: what its containers may use together.
+
+    Limits only where every container has one, init containers too (helpers_linux.go, ResourceConfigForPod).
+    """
     apps = [c.get("resources") or {} for c in app_containers(pod)]
     apps += [c.get("resources") or {} for c in init_containers(pod) if is_sidecar(c)]
     once = [c.get("resources") or {} for c in init_containers(pod) if not is_sidecar(c)]
     cpu = sum(_milli(r.get("requests") or r.get("limits") or {}) for r in apps)
     cpu = max([cpu, *(_milli(r.get("requests") or r.get("limits") or {}) for r in once)])
-    cpu_limits = [_milli(r.get("limits") or {}) for r in apps]
-    memory_limits = [_memory(r.get("limits") or {}) for r in apps]
-    quota = max([sum(cpu_limits), *(_milli(r.get("limits") or {}) for r in once)]) if all(cpu_limits) else 0
-    memory = max([sum(memory_limits), *(_memory(r.get("limits") or {}) for r in once)]) if all(memory_limits) else 0
+    quota = _together([[_milli(r.get("limits") or {}) for r in each] for each in (apps, once)])
+    memory = _together([[_memory(r.get("limits") or {}) for r in each] for each in (apps, once)])
     return Resources(
         cpu_shares=_shares(cpu), cpu_quota=_quota(quota), cpu_period=_PERIOD if quota else 0, memory=memory
     )
+
+
+def _together(limits: list[list[int]]) -> int:
+    """Of those that run beside each other, and of those that run once before; 0 where one has no limit."""
+    beside, once = limits
+    return max([sum(beside), *once]) if all(beside) and all(once) else 0
 
 
 def _milli(amounts: Mapping[str, Any]) -> int:

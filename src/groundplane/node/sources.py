@@ -34,6 +34,10 @@ class ClusterSources:
     async def secret(self, namespace: str, name: str) -> Mapping[str, Any] | None:
         return await self._get("secret", self._client.secrets, namespace, name)
 
+    def renew(self) -> None:
+        """From now on nothing is answered that was asked before."""
+        self._kept.clear()
+
     async def _get(self, kind: str, resource: ResourceClient, namespace: str, name: str) -> Object | None:
         now = self._clock.monotonic()
         key = (kind, namespace, name)
@@ -43,8 +47,8 @@ class ClusterSources:
             kept = (now, asyncio.ensure_future(self._fetch(resource, namespace, name)))
             self._kept[key] = kept
         found = await asyncio.shield(kept[1])
-        if found is None:
-            self._kept.pop(key, None)  # what is not there yet may come any moment: ask again
+        if found is None and self._kept.get(key) is kept:
+            del self._kept[key]  # what is not there yet may come any moment: ask again
         return found
 
     async def _fetch(self, resource: ResourceClient, namespace: str, name: str) -> Object | None:

@@ -11,15 +11,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from groundplane.base.errors import GroundError
-from groundplane.client.contract import ApiError, ConnectionLost
-from groundplane.engine.contract import ContainerSpec, EngineError, ImageInfo, Mount, NoSuchImage
+from groundplane.engine.contract import ContainerSpec, ImageInfo, Mount, NoSuchImage, State
 from groundplane.node import hosts
 from groundplane.node.context import Context
-from groundplane.node.env import EnvError, environment
+from groundplane.node.env import environment
 from groundplane.node.plan import Start
-from groundplane.node.spec import ConfigError, engine_spec
+from groundplane.node.spec import engine_spec
 from groundplane.node.views import Failure, Pod, full_name
-from groundplane.node.volumes.payload import VolumeError
 from groundplane.oci.image_names import BadReference, parse_reference
 
 _FIRST_PULL_BACKOFF = 10.0
@@ -43,20 +41,23 @@ async def start_container(
     image = _image(context, pod, start, before)
     try:
         spec = await _specification(context, pod, start, image, sandbox, address)
-    except (EnvError, ConfigError, VolumeError, ApiError, ConnectionLost) as error:
+    except (GroundError, OSError) as error:
         context.tell(pod, "Warning", "Failed", f"Error: {error}", name)
         raise StartFailure(_soon(context, "CreateContainerConfigError", str(error))) from error
     try:
         container_id = await context.engine.containers.create(spec)
-    except EngineError as error:
+    except (GroundError, OSError) as error:
         context.tell(pod, "Warning", "Failed", f"Error: {error}", name)
         raise StartFailure(_soon(context, "CreateContainerError", str(error))) from error
     context.tell(pod, "Normal", "Created", "Container created", name)
     try:
         await context.engine.containers.start(container_id)
-    except EngineError as error:
-        # The attempt exists and has ended with 126, 127 or 128: from here on it is a crash like any other.
+    except (GroundError, OSError) as error:
         context.tell(pod, "Warning", "Failed", f"Error: {error}", name)
+        if context.engine.containers.get(container_id).state is State.CREATED:
+            await context.engine.containers.remove(container_id, force=True)  # its name is the next try's
+            raise StartFailure(_soon(context, "RunContainerError", str(error))) from error
+        # The attempt exists and has ended with 126, 127 or 128: from here on it is a crash like any other.
         return container_id
     context.tell(pod, "Normal", "Started", "Container started", name)
     return container_id

@@ -11,7 +11,7 @@ from typing import Any
 
 from groundplane.base.clock import rfc3339
 from groundplane.node import given
-from groundplane.node.plan import backoff_left, backoff_of, deadline_passed, restarts, terminal
+from groundplane.node.plan import backoff_left, backoff_of, deadline_hit, restarts, terminal
 from groundplane.node.resources import qos_class
 from groundplane.node.views import (
     ContainerSpec,
@@ -25,6 +25,7 @@ from groundplane.node.views import (
 )
 
 Status = dict[str, Any]
+ENDED = ("Succeeded", "Failed")
 _SCHEME = "groundplane://"
 
 
@@ -34,13 +35,16 @@ def pod_status(pod: Pod, observed: Observed, host_ip: str, now: float) -> Status
     init = [_container_status(pod, c, observed, now, init=True) for c in init_containers(pod)]
     apps = [_container_status(pod, c, observed, now, init=False) for c in app_containers(pod)]
     apps.sort(key=lambda s: str(s["name"]))  # as kubelet: SortedContainerStatuses
-    failed_deadline = deadline_passed(pod, now) and not terminal(pod, observed)
-    phase = "Failed" if failed_deadline else _phase(pod, observed)
+    late = deadline_hit(pod, observed, now)
+    phase = "Failed" if late else _phase(pod, observed)
     status: Status = {"phase": phase, "observedGeneration": pod["metadata"].get("generation", 0)}
-    if old.get("phase") in ("Succeeded", "Failed"):  # an end is final, with its reason
+    if old.get("phase") in ENDED:  # an end is final, with its reason
         phase = old["phase"]
         status |= {key: old[key] for key in ("phase", "reason", "message") if key in old}
-    elif failed_deadline:
+    elif phase in ENDED and any(view.running for view in observed.all()):
+        # status_manager.go, mergePodStatus: what an ended pod had, others may take; so nothing of it runs any more.
+        phase = status["phase"] = "Running" if _any_app(pod, observed) else "Pending"
+    elif late:
         status["reason"] = "DeadlineExceeded"
         status["message"] = "Pod was active on the node longer than the specified deadline"
     status["conditions"] = _conditions(pod, observed, old, apps, init, phase, now)
@@ -61,7 +65,10 @@ def pod_status(pod: Pod, observed: Observed, host_ip: str, now: float) -> Status
 
 
 def _phase(pod: Pod, observed: Observed) -> str:
-    """pkg/kubelet/kubelet_pods.go, getPhase."""
+    """pkg/kubelet/kubelet_pods.go, getPhase; a deleted pod's last one, too (status_manager.go, TerminatePod)."""
+    views = [observed.latest(c["name"]) for c in app_containers(pod)]
+    if pod["metadata"].get("deletionTimestamp") and not any(view.running for view in observed.all()):
+        return "Succeeded" if all(v is not None and v.exit_code == 0 for v in views) else "Failed"
     for container in init_containers(pod):
         view = observed.latest(container["name"])
         if is_sidecar(container):
@@ -72,7 +79,6 @@ def _phase(pod: Pod, observed: Observed) -> str:
             return "Pending" if not _any_app(pod, observed) else "Running"
         if view.exit_code != 0:
             return "Pending" if restarts(pod, container, view, init=True) else "Failed"
-    views = [observed.latest(c["name"]) for c in app_containers(pod)]
     if any(v is None for v in views):
         return "Pending"
     if any(v is not None and v.running for v in views) or not terminal(pod, observed):
@@ -90,8 +96,11 @@ def _container_status(pod: Pod, container: ContainerSpec, observed: Observed, no
     status: Status = {"name": name}
     ready = started = False
     failure = observed.failures.get(name)
+    known = _known(pod, name)
+    if view is None and _is_over(pod) and (known.get("state") or {}).get("terminated"):
+        return known  # its container was taken away already; how it ended stays
     if view is None:
-        status["state"] = {"waiting": _waiting(pod, observed, failure, init=init)}
+        status["state"] = {"waiting": _waiting(pod, failure)}
         status["lastState"] = {}
     elif view.running:
         verdict = observed.verdict(view)
@@ -106,14 +115,13 @@ def _container_status(pod: Pod, container: ContainerSpec, observed: Observed, no
     else:
         status["state"] = {"terminated": _terminated(view)}
         status["lastState"] = _last_state(previous)
-        ready = init and view.exit_code == 0
+        ready = init and not is_sidecar(container) and view.exit_code == 0
     status["ready"] = ready
-    status["restartCount"] = view.attempt if view else 0
+    status["restartCount"] = view.attempt if view else known.get("restartCount", 0)
     status["image"] = view.image if view else container.get("image", "")
     status["imageID"] = view.image_id if view else ""
     if view is not None:
         status["containerID"] = _SCHEME + view.id
-        known = _known(pod, name)
         status |= given.container_resources(container, status["containerID"], known)
     status["started"] = started
     return status | given.volume_mounts(container)
@@ -126,21 +134,21 @@ def _known(pod: Pod, name: str) -> Status:
     return next((dict(one) for one in both if one.get("name") == name), {})
 
 
-def _waiting(pod: Pod, observed: Observed, failure: Any, *, init: bool) -> Status:
+def _is_over(pod: Pod) -> bool:
+    return bool(pod["metadata"].get("deletionTimestamp")) or (pod.get("status") or {}).get("phase") in ENDED
+
+
+def _waiting(pod: Pod, failure: Any) -> Status:
     if failure is not None:
         return {"reason": failure.reason, "message": failure.message}
-    if not init and not _initialized(pod, observed):
-        return {"reason": "PodInitializing"}
-    if init_containers(pod):
-        return {"reason": "PodInitializing"}
-    return {"reason": "ContainerCreating"}
+    return {"reason": "PodInitializing" if init_containers(pod) else "ContainerCreating"}
 
 
 def _between(pod: Pod, container: ContainerSpec, view: ContainerView, observed: Observed, now: float) -> Status | None:
     """An ended container that will run again: why it does not yet. None for the moment before its restart."""
     if (failure := observed.failures.get(view.name)) is not None:
         return {"reason": failure.reason, "message": failure.message}
-    if backoff_left(view, observed, now) <= 0:
+    if backoff_left(container, view, observed, now) <= 0:
         return None
     delay = _duration(backoff_of(view))
     message = f"back-off {delay} restarting failed container={container['name']} pod={full_name(pod)}"
@@ -182,27 +190,14 @@ def _time(nanoseconds: int) -> str | None:
     return rfc3339(nanoseconds / 1e9) if nanoseconds else None
 
 
-def _initialized(pod: Pod, observed: Observed) -> bool:
-    for container in init_containers(pod):
-        view = observed.latest(container["name"])
-        if view is None:
-            return False
-        if is_sidecar(container):
-            if view.running and not observed.verdict(view).started:
-                return False
-        elif not view.ended or view.exit_code != 0:
-            return _any_app(pod, observed)
-    return True
-
-
 def _conditions(
     pod: Pod, observed: Observed, old: Status, apps: list[Status], init: list[Status], phase: str, now: float
 ) -> list[Status]:
+    """The node's own; a patch leaves those of others as they are: DisruptionTarget, readiness gates."""
     known = {c["type"]: c for c in old.get("conditions") or ()}
-    mine = {t: (s, r, m) for t, s, r, m in _wanted(pod, observed, apps, init, phase)}
     result = []
-    for type_, (wanted, reason, message) in mine.items():
-        before = known.pop(type_, None)
+    for type_, wanted, reason, message in _wanted(pod, observed, apps, init, phase):
+        before = known.get(type_)
         condition: Status = {"type": type_, "observedGeneration": pod["metadata"].get("generation", 0)}
         condition["status"] = wanted
         condition["lastProbeTime"] = None
@@ -213,28 +208,26 @@ def _conditions(
         if message:
             condition["message"] = message
         result.append(condition)
-    return result + list(known.values())  # conditions of others stay as they are: DisruptionTarget, gates
+    return result
 
 
 def _wanted(
     pod: Pod, observed: Observed, apps: list[Status], init: list[Status], phase: str
 ) -> Iterator[tuple[str, str, str, str]]:
     yield "PodReadyToStartContainers", _yes(bool(observed.sandbox)), "", ""
+    pairs = list(zip(init, init_containers(pod), strict=True))
+    left = [s["name"] for s, c in pairs if not s["started" if is_sidecar(c) else "ready"]]
     if phase == "Succeeded":
         yield "Initialized", "True", "PodCompleted", ""
-    elif _initialized(pod, observed):
+    elif not left or _any_app(pod, observed):
         yield "Initialized", "True", "", ""
     else:
-        left = [s["name"] for s in init if not s["ready"]]
-        yield (
-            "Initialized",
-            "False",
-            "ContainersNotInitialized",
-            f"containers with incomplete status: [{' '.join(left)}]",
-        )
-    unready = [s["name"] for s in apps if not s["ready"]]
-    unready += [s["name"] for s, c in zip(init, init_containers(pod), strict=True) if is_sidecar(c) and not s["ready"]]
-    if phase in ("Succeeded", "Failed"):
+        message = f"containers with incomplete status: [{' '.join(left)}]"
+        yield "Initialized", "False", "ContainersNotInitialized", message
+    ready = {s["name"] for s in (*init, *apps) if s["ready"]}
+    both = (*filter(is_sidecar, init_containers(pod)), *app_containers(pod))
+    unready = [c["name"] for c in both if c["name"] not in ready]
+    if phase in ENDED:
         reason, message = ("PodCompleted", "") if phase == "Succeeded" else ("PodFailed", "")
     elif unready:
         reason, message = "ContainersNotReady", f"containers with unready status: [{' '.join(unready)}]"
@@ -255,14 +248,14 @@ def _gates(pod: Pod, gates: Any) -> tuple[str, str]:
     held: Mapping[str, str] = {
         c["type"]: c.get("status", "") for c in (pod.get("status") or {}).get("conditions") or ()
     }
+    missing = []
     for gate in gates:
         type_ = gate["conditionType"]
         if type_ not in held:
-            return "ReadinessGatesNotReady", f'corresponding condition of pod readiness gate "{type_}" does not exist.'
-        if held[type_] != "True":
-            message = f'the status of pod readiness gate "{type_}" is not "True", but {held[type_]}'
-            return "ReadinessGatesNotReady", message
-    return "", ""
+            missing.append(f'corresponding condition of pod readiness gate "{type_}" does not exist.')
+        elif held[type_] != "True":
+            missing.append(f'the status of pod readiness gate "{type_}" is not "True", but {held[type_]}')
+    return ("ReadinessGatesNotReady", ", ".join(missing)) if missing else ("", "")
 
 
 def _yes(value: bool) -> str:

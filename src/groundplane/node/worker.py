@@ -13,22 +13,21 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import Callable
 
 from groundplane.base.errors import GroundError
 from groundplane.base.log import Log
-from groundplane.base.tasks import Tasks
+from groundplane.base.tasks import Tasks, in_thread, set_within
 from groundplane.client.contract import ApiError, ConnectionLost
 from groundplane.engine.contract import EngineError, NoSuchContainer, State
 from groundplane.node import hosts
 from groundplane.node.context import Context
 from groundplane.node.messages import termination_message
-from groundplane.node.plan import Kill, Plan, Start, backoff_left, deadline_passed, plan
-from groundplane.node.probes.prober import Prober
+from groundplane.node.plan import Kill, Plan, Start, backoff_left, deadline_hit, plan
+from groundplane.node.probes.prober import PROBES, Prober
 from groundplane.node.reports import Reporter
 from groundplane.node.spec import hostname, sandbox_spec
 from groundplane.node.starting import StartFailure, crash_sentence, log_directory, start_container
-from groundplane.node.status import pod_status
+from groundplane.node.status import ENDED, pod_status
 from groundplane.node.views import (
     POD_UID,
     ContainerView,
@@ -49,13 +48,13 @@ _DRAIN_SECONDS = 2.0
 
 
 class Worker:
-    """`gone` is called once the pod has left this node and the cluster."""
+    """`finished` once the pod has nothing left on this node, though its object may stay for its finalizers."""
 
-    def __init__(self, context: Context, pod: Pod, gone: Callable[[str], None]) -> None:
+    def __init__(self, context: Context, pod: Pod) -> None:
         self.pod = pod
         self.uid: str = pod["metadata"]["uid"]
+        self.finished = False
         self._context = context
-        self._gone = gone
         self._wake = asyncio.Event()
         self._tasks = Tasks(f"pod {pod['metadata']['name']}")
         self._reporter = Reporter(context.client, context.clock, self._tasks)
@@ -69,6 +68,8 @@ class Worker:
         self._kills: dict[str, tuple[float, asyncio.Task[None]]] = {}
         self._told_backoff: set[str] = set()
         self._told_deadline = False
+        self._released = False  # an ended pod's sandbox and volumes
+        self._refreshing: asyncio.Task[None] | None = None
         self._wait: float | None = None  # seconds until the next round, None: until woken
         self._again = False  # the round did something, so the next one follows at once
 
@@ -90,8 +91,9 @@ class Worker:
         self._wake.set()
 
     @property
-    def address(self) -> str:
-        return self._address
+    def _ip(self) -> str:
+        """status.podIP: a pod in the host's network has the host's address."""
+        return self._address or self._context.place.address
 
     def container_id(self, name: str, *, previous: bool = False) -> str:
         """The id of a container's newest (or last but one) attempt, or empty."""
@@ -99,48 +101,53 @@ class Worker:
         index = 1 if previous else 0
         return ids[index] if len(ids) > index else ""
 
-    async def refresh_volumes(self) -> None:
-        """Bring ConfigMaps, Secrets and tokens up to date; failures wait for the next time."""
-        if self._volumes_ready and not self.pod["metadata"].get("deletionTimestamp"):
-            try:
-                await self._context.volumes.prepare(self.pod, self._address)
-            except (VolumeError, ApiError, ConnectionLost, OSError) as error:
-                _log.debug("volumes not refreshed", pod=self.pod["metadata"]["name"], error=str(error))
+    def refresh_volumes(self) -> None:
+        """Bring ConfigMaps, Secrets and tokens up to date, beside all else; failures wait for the next time."""
+        ending = self.pod["metadata"].get("deletionTimestamp")
+        if self._volumes_ready and not ending and (self._refreshing is None or self._refreshing.done()):
+            self._refreshing = self._tasks.start("volumes", self._refresh())
+
+    async def _refresh(self) -> None:
+        try:
+            await self._context.volumes.refresh(self.pod, self._address)
+        except (GroundError, OSError) as error:
+            _log.debug("volumes not refreshed", pod=self.pod["metadata"]["name"], error=str(error))
+
+    async def _leave_volumes(self) -> None:
+        """What refreshes them must not make anew what is to be taken away."""
+        self._volumes_ready = False
+        if self._refreshing is not None:
+            self._refreshing.cancel()
+            await asyncio.wait((self._refreshing,))
 
     async def _run(self) -> None:
-        await self._recover()
+        recovered = False
         while True:
             self._wake.clear()
-            wait = None
+            self._again = False
             try:
+                if not recovered:
+                    await self._recover()
+                    recovered = True
                 if await self._step():
                     return
-                wait = self._wait
-            except (EngineError, ApiError, ConnectionLost, OSError, GroundError) as error:
+            except (GroundError, OSError) as error:
                 _log.warning("pod step failed", pod=self.pod["metadata"]["name"], error=str(error))
-                wait = _RETRY
-            if self._again and not self._wake.is_set():
-                continue
-            await self._sleep(wait)
-
-    async def _sleep(self, seconds: float | None) -> None:
-        """Until woken, or `seconds` have passed on the clock."""
-        if seconds is None:
-            await self._wake.wait()
-            return
-        timer = asyncio.ensure_future(self._context.clock.sleep(max(seconds, 0.0)))
-        woken = asyncio.ensure_future(self._wake.wait())
-        try:
-            await asyncio.wait((timer, woken), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            timer.cancel()
-            woken.cancel()
+                self._wait = _RETRY
+            if not self._again:
+                await set_within(self._wake, self._wait, self._context.clock)
 
     async def _recover(self) -> None:
         """Find what a predecessor left: the sandbox, the attempts, containers created but never started."""
         engine = self._context.engine
+        self._sandbox = self._address = ""
+        self._attempts.clear()
         for sandbox in engine.sandboxes.list():
-            if sandbox.spec.labels.get(POD_UID) == self.uid:
+            if sandbox.spec.labels.get(POD_UID) != self.uid:
+                continue
+            if self._sandbox or (sandbox.spec.network == "pod" and not sandbox.address):
+                await engine.sandboxes.remove(sandbox.id)  # it could not be made again after a restart of the host
+            else:
                 self._sandbox, self._address = sandbox.id, sandbox.address
         views = []
         for info in engine.containers.list(hidden=True):
@@ -151,19 +158,18 @@ class Worker:
                     views.append(view_of(info))
         for view in sorted(views, key=lambda v: v.attempt):
             self._attempts.setdefault(view.name, []).insert(0, view.id)
-        self._volumes_ready = False
 
     async def _step(self) -> bool:
         """One round. True once the pod is gone."""
         observed = self._observe()
         now, monotonic = self._context.clock.time(), self._context.clock.monotonic()
         todo = plan(self.pod, observed, now, monotonic)
-        self._wait, self._again = todo.wait, False
+        self._wait = todo.wait
         if await self._keep_probes(observed, todo):
             observed = self._observe()  # a container that has just got a prober is not ready before its first answer
         self._report(observed, now)
         self._tell_backoff(observed, todo, now)
-        self._tell_deadline(now)
+        self._tell_deadline(observed, now)
         for view in todo.remove:
             await self._remove(view)
         for kill in todo.kill:
@@ -172,6 +178,8 @@ class Worker:
             if todo.finished and self.pod["metadata"].get("deletionTimestamp"):
                 await self._finish()
                 return True
+            if todo.finished and not self._released:
+                await self._release()
             return False
         if todo.create_sandbox:
             await self._create_sandbox()
@@ -206,55 +214,59 @@ class Worker:
         """Ours over the API's: a status that was just sent may not have come back through the informer yet."""
         api, ours = self.pod.get("status") or {}, self._reporter.last
         conditions = {c["type"]: c for c in (*(api.get("conditions") or ()), *(ours.get("conditions") or ()))}
-        for condition in api.get("conditions") or ():
-            if condition["type"] not in _OWN_CONDITIONS:
-                conditions[condition["type"]] = condition
         known = {**api, **ours, "conditions": list(conditions.values())}
+        if api.get("phase") in ENDED:  # whoever said so: an end is final
+            known |= {key: api[key] for key in ("phase", "reason", "message") if key in api}
         status = pod_status({**self.pod, "status": known}, observed, self._context.place.address, now)
         self._reporter.send(self.pod, status)
 
     async def _keep_probes(self, observed: Observed, todo: Plan) -> bool:
-        """A prober for each running container with probes, none for any other; whether there are new ones."""
-        wanted: dict[str, tuple[ContainerView, dict[str, object]]] = {}
-        if not todo.terminate:
-            for container in (*app_containers(self.pod), *filter(is_sidecar, init_containers(self.pod))):
-                view = observed.latest(container["name"])
-                if view is not None and view.running and any(f"{p}Probe" in container for p in _PROBES):
-                    wanted[view.id] = (view, container)
+        """A prober for each running container with probes, none for any other; whether there are new ones.
+
+        A pod that ends is asked for its readiness only (prober_manager.go, StopLivenessAndStartup): clients may still
+        be sent to it.
+        """
+        wanted: dict[str, dict[str, object]] = {}
+        for container in (*app_containers(self.pod), *filter(is_sidecar, init_containers(self.pod))):
+            view = observed.latest(container["name"])
+            if view is not None and view.running and any(f"{p}Probe" in container for p in PROBES):
+                wanted[view.id] = container
         for id in [id for id in self._probers if id not in wanted]:
             await self._probers.pop(id).stop()
-        new = {id: container for id, (_, container) in wanted.items() if id not in self._probers}
-        for id, container in new.items():
-            self._add_prober(id, container)
+        new = [id for id in wanted if id not in self._probers]
+        for id in new:
+            self._add_prober(id, wanted[id])
+        if todo.terminate:
+            for prober in self._probers.values():
+                prober.only_readiness()
         return bool(new)
 
     def _add_prober(self, id: str, container: dict[str, object]) -> None:
         name = str(container["name"])
 
-        def failed(probe: str, output: str) -> None:
-            message = f"{probe.capitalize()} probe failed: {output}"
-            self._context.tell(self.pod, "Warning", "Unhealthy", message, name)
+        def failed(probe: str, words: str) -> None:
+            self._context.tell(self.pod, "Warning", "Unhealthy", f"{probe.capitalize()} probe {words}", name)
 
-        address = self._address or self._context.place.address
-        engine = self._context.engine.containers
+        engine, clock = self._context.engine.containers, self._context.clock
+        age = max(clock.time() - engine.get(id).started_at / 1e9, 0.0)
         before = known_verdict(self.pod, id)
-        self._probers[id] = Prober(container, id, address, engine, self._context.clock, self.poke, failed, before)
+        self._probers[id] = Prober(container, id, self._ip, engine, clock, self.poke, failed, before, age)
 
     def _tell_backoff(self, observed: Observed, todo: Plan, now: float) -> None:
         if todo.terminate:
             return
-        for attempts in observed.containers.values():
-            view = attempts[0] if attempts else None
+        for container in (*init_containers(self.pod), *app_containers(self.pod)):
+            view = observed.latest(container["name"])
             if view is None or view.id in self._told_backoff:
                 continue
-            if view.ended and backoff_left(view, observed, now) > 1:
+            if backoff_left(container, view, observed, now) > 1:
                 self._told_backoff.add(view.id)
                 self._context.tell(self.pod, "Warning", "BackOff", crash_sentence(self.pod, view.name), view.name)
 
-    def _tell_deadline(self, now: float) -> None:
+    def _tell_deadline(self, observed: Observed, now: float) -> None:
         """active_deadline.go, ShouldEvict: a pod that was stopped by its deadline is told so."""
-        over = (self.pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
-        if not self._told_deadline and not over and deadline_passed(self.pod, now):
+        over = (self.pod.get("status") or {}).get("phase") in ENDED
+        if not self._told_deadline and not over and deadline_hit(self.pod, observed, now):
             self._told_deadline = True
             message = "Pod was active on the node longer than the specified deadline"
             self._context.tell(self.pod, "Normal", "DeadlineExceeded", message)
@@ -278,7 +290,7 @@ class Worker:
         context = self._context
         try:
             await context.volumes.prepare(self.pod, self._address)
-        except (VolumeError, ApiError, ConnectionLost, OSError) as error:
+        except VolumeError as error:
             if str(error) != self._blocked:
                 self._blocked = str(error)
                 context.tell(self.pod, "Warning", "FailedMount", str(error))
@@ -295,7 +307,7 @@ class Worker:
         name = start.container["name"]
         before = self._failures.pop(name, None)
         try:
-            id = await start_container(self._context, self.pod, start, self._sandbox, self._address, before)
+            id = await start_container(self._context, self.pod, start, self._sandbox, self._ip, before)
         except StartFailure as error:
             self._failures[name] = error.failure
             return
@@ -305,19 +317,21 @@ class Worker:
         await self._context.engine.containers.remove(view.id, force=True)
         self._attempts[view.name].remove(view.id)
         self._messages.pop(view.id, None)
+        self._kills.pop(view.id, None)
         self._told_backoff.discard(view.id)
 
     def _kill(self, kill: Kill) -> None:
-        """End a container in a task of its own; a shorter grace replaces a longer one that is running."""
+        """End a container in a task of its own; an earlier end replaces a later one that is under way."""
+        due = self._context.clock.monotonic() + kill.grace
         known = self._kills.get(kill.view.id)
         if known is not None and not known[1].done():
-            if kill.grace >= known[0]:
+            if due > known[0] - 1.0:  # what is left of a grace period is known to the second
                 return
             known[1].cancel()
         else:
             self._context.tell(self.pod, "Normal", "Killing", kill.reason, kill.view.name)
         task = self._tasks.start(f"kill {kill.view.name}", self._end(kill))
-        self._kills[kill.view.id] = (kill.grace, task)
+        self._kills[kill.view.id] = (due, task)
 
     async def _end(self, kill: Kill) -> None:
         # Only a pod that is to go leaves its Services; one that restarts a container stays in them.
@@ -330,26 +344,37 @@ class Worker:
             await self._context.clock.sleep(_RETRY)
         self.poke()
 
+    async def _release(self) -> None:
+        """kubelet's SyncTerminatedPod: of an ended pod containers and logs stay; address, cgroup and volumes go."""
+        if self._sandbox:
+            await self._context.engine.sandboxes.remove(self._sandbox)
+            self._sandbox = self._address = ""
+            self._again = True  # to say so
+        await self._leave_volumes()
+        await in_thread(lambda: self._context.volumes.release(self.uid))
+        self._released = True
+
     async def _finish(self) -> None:
         """The pod has ended and is to be deleted: its last status, then all it had here, then its object."""
         await self._reporter.flushed()
         await self.clean()
+        self.finished = True
         meta = self.pod["metadata"]
         while True:
             try:
                 await self._context.client.pods.delete(meta["name"], meta["namespace"], uid=self.uid, grace_period=0)
-                break
+                return
             except ApiError as error:
                 if not error.retry:
-                    break  # gone already, or another pod of that name
+                    return  # gone already, or another pod of that name
             except ConnectionLost:
                 pass
             await self._context.clock.sleep(_RETRY)
-        self._gone(self.uid)
 
     async def clean(self) -> None:
         """Remove containers, sandbox, volumes and logs of the pod from this host; idempotent."""
         engine = self._context.engine
+        await self._leave_volumes()
         for prober in self._probers.values():
             await prober.stop()
         self._probers.clear()
@@ -360,12 +385,13 @@ class Worker:
         for sandbox in engine.sandboxes.list():
             if sandbox.spec.labels.get(POD_UID) == self.uid:
                 await engine.sandboxes.remove(sandbox.id)
-        self._context.volumes.teardown(self.uid)
+        self._sandbox = self._address = ""
+        await in_thread(self._remove_files)
         self._context.sources.forget(self.uid)
+
+    def _remove_files(self) -> None:
+        """In a thread: what a pod leaves may be large."""
+        self._context.volumes.teardown(self.uid)
         logs = log_directory(self._context, self.pod)
         if os.path.isdir(logs):
             shutil.rmtree(logs)
-
-
-_PROBES = ("startup", "liveness", "readiness")
-_OWN_CONDITIONS = frozenset({"PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady"})

@@ -12,19 +12,23 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from groundplane.client.contract import ApiError, ConnectionLost
+from groundplane.base.errors import GroundError
+from groundplane.base.log import Log
+from groundplane.base.tasks import in_thread
 from groundplane.engine.contract import Mount
 from groundplane.kernel.calls import files, mount
 from groundplane.kernel.errors import KernelError
 from groundplane.kinds import quantities
 from groundplane.node.env import Sources, expand_strictly
+from groundplane.node.resources import pod_resources
 from groundplane.node.views import ContainerSpec, Pod
 from groundplane.node.volumes import atomic
 from groundplane.node.volumes.payload import Payload, Tokens, VolumeError, payload
 
+_log = Log("node.volumes")
 _PLUGINS = {
     "emptyDir": "empty-dir", "configMap": "configmap", "secret": "secret", "downwardAPI": "downward-api",
     "projected": "projected", "hostPath": "host-path",
@@ -35,13 +39,17 @@ _UNFINISHED = 0o1000  # an emptyDir's mode until it is as its pod wants it; no p
 
 
 class Volumes:
-    """`root` is the node's state root; `sources` and `tokens` read the cluster as the node's identity."""
+    """`root` is the node's state root; `sources` and `tokens` read the cluster as the node's identity.
 
-    def __init__(self, root: str, host_ip: str, sources: Sources, tokens: Tokens) -> None:
+    `memory` is the node's, in bytes.
+    """
+
+    def __init__(self, root: str, host_ip: str, sources: Sources, tokens: Tokens, memory: int) -> None:
         self._pods = os.path.join(root, "pods")
         self._host_ip = host_ip
         self._sources = sources
         self._tokens = tokens
+        self._memory = memory
         os.makedirs(self._pods, mode=0o750, exist_ok=True)
 
     def directory(self, uid: str) -> str:
@@ -52,20 +60,31 @@ class Volumes:
         return os.listdir(self._pods)
 
     async def prepare(self, pod: Pod, address: str = "") -> None:
-        """Set up every volume of the pod, or bring it up to date. Raises VolumeError."""
-        uid = pod["metadata"]["uid"]
-        os.makedirs(self.directory(uid), mode=0o750, exist_ok=True)
-        for volume in pod["spec"].get("volumes") or ():
+        """Set up every volume of the pod. One that cannot be does not hold up the others. Raises VolumeError."""
+        os.makedirs(self.directory(pod["metadata"]["uid"]), mode=0o750, exist_ok=True)
+        await self._each(pod, address, pod["spec"].get("volumes") or ())
+
+    async def refresh(self, pod: Pod, address: str = "") -> None:
+        """Bring the content that comes from the cluster up to date. Raises VolumeError."""
+        volumes = pod["spec"].get("volumes") or ()
+        await self._each(pod, address, [v for v in volumes if not _WRITABLE & v.keys()])
+
+    async def _each(self, pod: Pod, address: str, volumes: Iterable[Mapping[str, Any]]) -> None:
+        failed: VolumeError | None = None
+        for volume in volumes:
             try:
                 await self._prepare_one(pod, volume, address)
-            except (VolumeError, ApiError, ConnectionLost, OSError) as error:  # nestedpendingoperations' words
-                raise VolumeError(f'MountVolume.SetUp failed for volume "{volume["name"]}" : {error}') from error
+            except (GroundError, OSError) as error:  # nestedpendingoperations' words
+                words = f'MountVolume.SetUp failed for volume "{volume["name"]}" : {error}'
+                failed = failed or VolumeError(words)
+        if failed is not None:
+            raise failed
 
     async def _prepare_one(self, pod: Pod, volume: Mapping[str, Any], address: str) -> None:
         files_of = await payload(pod, volume, address, self._host_ip, self._sources, self._tokens)
         path = self._path(pod, volume)
         if "hostPath" in volume:
-            check_host_path(volume["hostPath"])
+            await in_thread(lambda: check_host_path(volume["hostPath"]))  # it may be on a server that does not answer
         elif files_of is not None:
             self._write(pod, volume, path, files_of)
         elif "emptyDir" in volume:
@@ -94,8 +113,7 @@ class Volumes:
             raise VolumeError(f'emptyDir medium "{source["medium"]}" is not offered; use "" or Memory')
         os.makedirs(path, mode=_UNFINISHED, exist_ok=True)
         if source.get("medium") == "Memory" and not os.path.ismount(path):
-            size = quantities.parse(source["sizeLimit"]).value if source.get("sizeLimit") else 0
-            options = f"mode={_UNFINISHED:o}" + (f",size={size}" if size else "")
+            options = f"mode={_UNFINISHED:o},size={self._memory_size(pod, source)}"
             mount.mount("tmpfs", path, "tmpfs", mount.MS_NOSUID | mount.MS_NODEV, options)
         if stat.S_IMODE(os.stat(path).st_mode) != _UNFINISHED:
             return  # finished before: the mode is the pod's own from then on
@@ -103,6 +121,11 @@ class Volumes:
         if group is not None:
             os.chown(path, -1, group)
         os.chmod(path, 0o777 if group is None else 0o2777)  # emptydir.go: any user of the pod may write
+
+    def _memory_size(self, pod: Pod, source: Mapping[str, Any]) -> int:
+        """The least of: the volume's limit, the pod's, the node's memory (emptydir.go, calculateEmptyDirMemorySize)."""
+        limit = quantities.parse(source["sizeLimit"]).value if source.get("sizeLimit") else 0
+        return min(size for size in (limit, pod_resources(pod).memory, self._memory) if size > 0)
 
     def mounts(self, pod: Pod, container: ContainerSpec, env: Mapping[str, str]) -> list[Mount]:
         """The container's mounts, sub-paths bound. Raises VolumeError, EnvError."""
@@ -135,32 +158,19 @@ class Volumes:
             raise VolumeError(f"unable to provision SubPath `{sub_path}`: must not contain '..'")
         parts = ("volume-subpaths", volume, container["name"], str(index))
         target = os.path.join(self.directory(pod["metadata"]["uid"]), *parts)
-        if os.path.ismount(target):
-            return target
-        root = os.open(source, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        found = -1
         try:
-            try:
-                found = files.open_in_root(root, sub_path)
-            except KernelError:
-                found = _make_sub_path(root, sub_path)
-            os.makedirs(os.path.dirname(target), exist_ok=True)
-            if stat.S_ISDIR(os.fstat(found).st_mode):
-                os.makedirs(target, exist_ok=True)
-            else:
-                os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            tree = mount.open_tree(found, "", recursive=True, what=sub_path)
-            try:
-                mount.attach(tree, mount.AT_FDCWD, target)
-            finally:
-                os.close(tree)
-        except KernelError as error:
-            raise VolumeError(f'failed to prepare subPath for volumeMount "{volume}": {error}') from error
-        finally:
-            os.close(root)
-            if found >= 0:
-                os.close(found)
-        return target
+            return _bind_inside(source, sub_path, target)
+        except (KernelError, OSError) as error:  # kubelet_pods.go, makeMounts: no word about the host's files
+            _log.warning("sub-path not bound", volume=volume, container=container["name"], error=str(error))
+            words = f'failed to prepare subPath for volumeMount "{volume}" of container "{container["name"]}"'
+            raise VolumeError(words) from error
+
+    def release(self, uid: str) -> None:
+        """Unmount and remove the volumes of a pod that has ended; what its containers said last stays. Idempotent."""
+        unmount_below(self.directory(uid))
+        for name in ("volumes", "volume-subpaths"):
+            if os.path.isdir(path := os.path.join(self.directory(uid), name)):
+                shutil.rmtree(path)
 
     def teardown(self, uid: str) -> None:
         """Unmount and remove everything of the pod; idempotent, also after a crash. hostPaths stay."""
@@ -168,6 +178,43 @@ class Volumes:
         unmount_below(base)
         if os.path.isdir(base):
             shutil.rmtree(base)
+
+
+def _bind_inside(source: str, sub_path: str, target: str) -> str:
+    """Bind what `sub_path` is inside `source` now to `target`. Raises KernelError, OSError.
+
+    An earlier bind stays where it shows the same file; a ConfigMap's may be of a file that was replaced.
+    """
+    root = os.open(source, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    found = -1
+    try:
+        try:
+            found = files.open_in_root(root, sub_path)
+        except KernelError:
+            found = _make_sub_path(root, sub_path)
+        if os.path.lexists(target):
+            if os.path.samestat(os.stat(target), os.fstat(found)):
+                return target
+            unmount_below(target)
+            if os.path.isdir(target):
+                os.rmdir(target)
+            else:
+                os.unlink(target)
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        if stat.S_ISDIR(os.fstat(found).st_mode):
+            os.mkdir(target)
+        else:
+            os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        tree = mount.open_tree(found, "", recursive=True, what=sub_path)
+        try:
+            mount.attach(tree, mount.AT_FDCWD, target)
+        finally:
+            os.close(tree)
+    finally:
+        os.close(root)
+        if found >= 0:
+            os.close(found)
+    return target
 
 
 def _make_sub_path(root: int, sub_path: str) -> int:
@@ -189,7 +236,7 @@ def _make_sub_path(root: int, sub_path: str) -> int:
 
 
 def unmount_below(base: str) -> None:
-    """Take away every mount below a directory of ours, the inner ones first; idempotent."""
+    """Take away every mount at or below a path of ours, the inner ones first; idempotent."""
     for path in reversed(_mounts_below(base)):
         mount.umount2(path, mount.MNT_DETACH | mount.UMOUNT_NOFOLLOW)
 
@@ -221,8 +268,8 @@ def check_host_path(source: Mapping[str, Any]) -> None:
 
 
 def _mounts_below(base: str) -> list[str]:
-    """Mount points below a directory, outer before inner (proc_pid_mountinfo(5))."""
+    """Mount points at or below a path, outer before inner (proc_pid_mountinfo(5))."""
     with open("/proc/self/mountinfo") as table:
         points = [line.split(" ", 5)[4] for line in table]
     plain = (p.replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\") for p in points)
-    return [p for p in plain if p.startswith(base + "/")]
+    return [p for p in plain if p == base or p.startswith(base + "/")]
