@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from typing import Any
 import pytest
 from tests.unit.node_builders import container, pod
 
-from groundplane.node import env
+from groundplane.daemon.main import run_loop
+from groundplane.node import env, hosts
 from groundplane.node.volumes import atomic
 from groundplane.node.volumes.payload import File, VolumeError, payload
 
@@ -125,3 +127,27 @@ def test_atomic_writes(state_root: Path) -> None:
 
 def test_an_unknown_name_is_as_long_as_its_closing_parenthesis() -> None:
     assert env.expand("$(A) $(x$(A)) $$(A)", {"A": "1"}) == "1 $(x$(A)) $(A)"
+
+
+def test_what_a_daemon_makes_has_the_modes_that_it_gives() -> None:
+    """Whatever the umask of who started it: users of pods read files of ours."""
+    before = os.umask(0o077)
+
+    async def work() -> None:
+        pass
+
+    try:
+        run_loop(work())
+        assert os.umask(0o077) == 0o022
+    finally:
+        os.umask(before)
+
+
+def test_the_hosts_search_list_without_its_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stub, uplink = tmp_path / "stub", tmp_path / "uplink"
+    stub.write_text("nameserver 127.0.0.53\nsearch .\n")
+    uplink.write_text("nameserver 192.0.2.53\nsearch a.example. .\n")
+    monkeypatch.setattr(hosts, "HOST_RESOLV_CONF", str(stub))
+    monkeypatch.setattr(hosts, "UPLINK_RESOLV_CONF", str(uplink))
+    hosts.write(str(tmp_path), pod(dnsPolicy="Default"), "p", "10.244.0.5", dns_address="10.96.0.10", domain="d")
+    assert (tmp_path / "resolv.conf").read_text() == "search a.example\nnameserver 192.0.2.53\n"

@@ -10,7 +10,7 @@ from groundplane.engine.contract import Mount
 from groundplane.node.views import ContainerSpec, Pod
 
 HOST_RESOLV_CONF = "/etc/resolv.conf"
-_UPLINK_RESOLV_CONF = "/run/systemd/resolve/resolv.conf"
+UPLINK_RESOLV_CONF = "/run/systemd/resolve/resolv.conf"
 _STUB = "127.0.0.53"
 
 
@@ -78,7 +78,7 @@ def _resolv_conf(pod: Pod, dns_address: str, domain: str) -> str:
     namespace = pod["metadata"]["namespace"]
     policy = spec.get("dnsPolicy", "ClusterFirst")
     servers, searches, options = _parse(_host_file(HOST_RESOLV_CONF))
-    if servers == [_STUB] and (uplink := _host_file(_UPLINK_RESOLV_CONF)):
+    if servers == [_STUB] and (uplink := _host_file(UPLINK_RESOLV_CONF)):
         servers, searches, options = _parse(uplink)  # systemd-resolved(8): its stub answers on the host's loopback only
     if policy == "ClusterFirst" and spec.get("hostNetwork"):
         policy = "Default"
