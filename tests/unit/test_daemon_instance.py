@@ -48,3 +48,12 @@ def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "root").write_text("a file")
     with pytest.raises(GroundError, match=r"cannot make the directory .*/root: File exists"):
         Instance(settings(tmp_path)).make_directories()
+
+
+def test_a_record_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
+    given = settings(tmp_path)
+    instance = Instance(given)
+    instance.make_directories()
+    (tmp_path / "root" / "platform.json").mkdir()
+    with pytest.raises(GroundError, match=r"platform\.json cannot be written: Is a directory"):
+        instance.save(("engine",))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 from tests.fakes.clock import VirtualClock
 
+from groundplane.base.jsonyaml import loads
 from groundplane.dockerapi import containers, images, query
 from groundplane.dockerapi.create import Reader, container_spec, updated
-from groundplane.dockerapi.errors import NotOffered, _check_version, status_of
+from groundplane.dockerapi.errors import NotOffered, _check_version, errors_as_json, status_of
 from groundplane.dockerapi.shapes import inspect_container, list_entry, repo_digests, status_text
 from groundplane.dockerapi.stamps import human_duration, time_text
 from groundplane.engine.contract import (
@@ -29,6 +32,26 @@ from groundplane.engine.contract import (
 
 CLOCK = VirtualClock()
 NOW = int(CLOCK.time() * 1e9)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (
+            OSError(28, "No space left on device", "/r/x"),
+            "the engine cannot write its state (/r/x): No space left on device",
+        ),
+        (OSError(30, "Read-only file system"), "the engine cannot write its state: Read-only file system"),
+        (OSError(5, "Input/output error"), "internal error: OSError: [Errno 5] Input/output error"),
+    ],
+)
+def test_a_full_disk_is_not_called_a_defect(error: OSError, words: str) -> None:
+    async def handler(_: web.Request) -> web.StreamResponse:
+        raise error
+
+    answer = asyncio.run(errors_as_json(make_mocked_request("GET", "/info"), handler))
+    assert isinstance(answer, web.Response) and isinstance(answer.body, bytes)
+    assert (answer.status, loads(answer.body)) == (500, {"message": words})
 
 
 def spec(**host: Any) -> ContainerSpec:

@@ -112,13 +112,16 @@ class Instance:
         return replace(self.settings, **kept)
 
     def save(self, roles: tuple[str, ...]) -> None:
-        """Make roles and today's settings durable."""
+        """Make roles and today's settings durable. Raises GroundError."""
         defaults = Settings()
         changed = {
             k: v for k, v in asdict(self.settings).items() if v != getattr(defaults, k) and k not in ("root", "run")
         }
         text = dumps_pretty({"roles": list(roles), "settings": changed})
-        files.replace(self.platform_file, text, durable=True)
+        try:
+            files.replace(self.platform_file, text, durable=True)
+        except OSError as error:
+            raise GroundError(f"{self.platform_file} cannot be written: {os.strerror(error.errno or 0)}") from error
 
     def _read(self) -> dict[str, Any]:
         try:

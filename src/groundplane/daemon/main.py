@@ -51,6 +51,9 @@ def run(argv: Sequence[str]) -> int:
         ready.error(str(error))
         print(f"groundd: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:  # a full or read-only disk, for one: whoever waits learns why
+        ready.error(str(error))
+        raise
     return 0
 
 

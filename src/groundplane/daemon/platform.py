@@ -201,8 +201,10 @@ class Platform:
                 await dataplane.teardown(dataplane.Config.of(self.settings))
             unmount_below(os.path.join(self.settings.root, "node", "pods"))
             await self._network.teardown()
-            # Whoever looks at containers or takes down once more does not bring the cluster back: `ground up` does.
-            self.instance.save(("engine",))
+            try:  # who looks at containers or takes down once more does not bring the cluster back: `ground up` does
+                self.instance.save(("engine",))
+            except GroundError as error:  # everything has ended, also where the disk is full
+                _log.warning("the next daemon will start all roles", error=str(error))
 
     async def _end_containers(self) -> None:
         """Stop all together. They stay as exited, with logs and exit codes, as after a host's end; sandboxes go."""

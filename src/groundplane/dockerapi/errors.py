@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
@@ -11,6 +14,7 @@ from groundplane.base.log import Log
 from groundplane.engine.contract import BadParameter
 
 _log = Log("dockerapi")
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 API_VERSION = "1.47"
 MIN_API_VERSION = "1.24"
 
@@ -66,6 +70,21 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
         return answer(error.status, error.text or error.reason)
     except ConnectionError:
         raise  # the client has gone; aiohttp ends the connection quietly
+    except OSError as error:
+        return _host_error(request, error)
     except Exception as error:  # noqa: BLE001 because a defect in one request must not end the others
-        _log.exception("request failed", method=request.method, path=request.path)
-        return answer(500, f"internal error: {type(error).__name__}: {error}")
+        return _unexpected(request, error)
+
+
+def _host_error(request: web.Request, error: OSError) -> web.Response:
+    """A host without room for more is no defect of ours, and who asked can mend it."""
+    if error.errno not in _NO_ROOM:
+        return _unexpected(request, error)
+    where = f" ({error.filename})" if error.filename else ""
+    _log.error("request failed", method=request.method, path=request.path, error=str(error))
+    return answer(500, f"the engine cannot write its state{where}: {os.strerror(error.errno)}")
+
+
+def _unexpected(request: web.Request, error: Exception) -> web.Response:
+    _log.exception("request failed", method=request.method, path=request.path)
+    return answer(500, f"internal error: {type(error).__name__}: {error}")
