@@ -96,6 +96,27 @@ def test_an_engine_in_trouble_is_no_sick_container(run: Run) -> None:
     run(work())
 
 
+def test_a_port_that_nobody_declared_says_nothing_about_the_container(run: Run) -> None:
+    async def work() -> None:
+        clock = VirtualClock()
+        for action in ({"httpGet": {"port": "web"}}, {"tcpSocket": {"port": "web"}}):
+            prober, told = await probed(clock, container(livenessProbe={**action, "failureThreshold": 1}))
+            await clock.advance(20)
+            assert not prober.verdict.unhealthy
+            assert set(told) == {'errored and resulted in unknown state: strconv.Atoi: parsing "web": invalid syntax'}
+            await prober.stop()
+
+    run(work())
+
+
+def test_a_host_that_can_be_none_is_a_failure(run: Run) -> None:
+    async def work() -> None:
+        async with Server() as server:
+            assert not (await server.ask(host="a" * 64 + ".example")).healthy
+
+    run(work())
+
+
 def test_a_probe_that_is_not_there_holds_nothing_back(run: Run) -> None:
     """The node was restarted while the startup probe had not passed; nobody asks for readiness."""
 

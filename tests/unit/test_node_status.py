@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -195,3 +196,9 @@ def test_what_a_pod_was_given() -> None:
     assert status["allocatedResources"] == asked
     assert status["resources"] == {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "2Gi"}}
     assert status_of(pod(), observed())["resources"] == {}
+
+
+def test_what_could_not_be_started_in_the_words_of_containerd() -> None:
+    seen = observed(replace(ended(code=127), error="exec: no such file", started_at=0))
+    one = status_of(pod(restartPolicy="Never"), seen)["containerStatuses"][0]["state"]["terminated"]
+    assert (one["exitCode"], one["reason"], one["startedAt"]) == (128, "StartError", "1970-01-01T00:00:00Z")

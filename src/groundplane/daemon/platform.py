@@ -76,7 +76,7 @@ class Platform:
             await self._step("engine", self._start_engine)
             try:
                 await self.add_roles(wanted)
-            except GroundError as error:
+            except (GroundError, OSError) as error:
                 if self._join is not None:
                     raise
                 self._missing(error)
@@ -116,7 +116,7 @@ class Platform:
             self.problem = str(error)  # `ground status` shows it
             raise
 
-    def _missing(self, error: GroundError) -> None:
+    def _missing(self, error: GroundError | OSError) -> None:
         self.problem = str(error)
         _log.error("a role did not start", error=self.problem)
 
@@ -127,7 +127,7 @@ class Platform:
             pause = min(2 * pause, _RETRY_SECONDS)
             try:
                 await self.add_roles(roles)
-            except GroundError as error:
+            except (GroundError, OSError) as error:
                 self._missing(error)
 
     def _change_settings(self, settings: dict[str, Any]) -> None:

@@ -38,7 +38,10 @@ def platform_routes(platform: Platform) -> list[web.RouteDef]:
         return _json(describe(platform))
 
     async def down(_: web.Request) -> web.Response:
-        await platform.down()
+        try:
+            await platform.down()
+        except GroundError as error:
+            return _error(500, str(error))
         platform.ended.set()
         return _json({"ended": True})
 

@@ -162,7 +162,8 @@ def _duration(seconds: float) -> str:
 
 
 def _terminated(view: ContainerView) -> Status:
-    code = view.exit_code
+    """What never ran has containerd's code for it, and no start: 128, 1970 (cri, task start failure)."""
+    code = 128 if view.error else view.exit_code
     status: Status = {"exitCode": 137 if code is None else code}
     if view.oom_killed:
         status["reason"] = "OOMKilled"
@@ -176,7 +177,7 @@ def _terminated(view: ContainerView) -> Status:
         status["message"] = message
     if code is None and not view.message:
         status["message"] = "The container could not be located when the pod was terminated"
-    status["startedAt"] = _time(view.started_at)
+    status["startedAt"] = rfc3339(0) if view.error else _time(view.started_at)
     status["finishedAt"] = _time(view.finished_at)
     status["containerID"] = _SCHEME + view.id
     return status

@@ -12,12 +12,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from groundplane.base.errors import GroundError
 from groundplane.engine.contract import Containers, ExecSpec
 from groundplane.node.views import ContainerSpec
 from groundplane.wire import grpc_health
 
 _MAX_BODY = 10 * 1024  # pkg/probe/http: what of an answer is read
 _USER_AGENT = "kube-probe/1.36"
+
+
+class ProbeError(GroundError):
+    """The question cannot be asked at all, which says nothing about the container."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +34,7 @@ class Answer:
 async def check(
     probe: Mapping[str, Any], container: ContainerSpec, container_id: str, address: str, engine: Containers
 ) -> Answer:
-    """Ask once, within the probe's timeoutSeconds. Raises EngineError where a command cannot be run at all."""
+    """Ask once, within the probe's timeoutSeconds. Raises ProbeError, and EngineError where a command cannot be run."""
     seconds = float(probe.get("timeoutSeconds") or 1)
     try:
         async with asyncio.timeout(seconds):
@@ -78,7 +83,9 @@ def _port(action: Mapping[str, Any], container: ContainerSpec) -> int:
     for declared in container.get("ports") or ():
         if declared.get("name") == port:
             return int(declared["containerPort"])
-    return int(port) if isinstance(port, str) and port.isdigit() else 0
+    if isinstance(port, str) and port.isdigit():
+        return int(port)
+    raise ProbeError(f'strconv.Atoi: parsing "{port}": invalid syntax')  # pkg/probe/util.go, ResolveContainerPort
 
 
 def _url(action: Mapping[str, Any], container: ContainerSpec, address: str) -> str:

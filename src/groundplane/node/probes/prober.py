@@ -13,7 +13,7 @@ from typing import Any
 from groundplane.base.clock import Clock
 from groundplane.base.tasks import Tasks
 from groundplane.engine.contract import Containers, EngineError
-from groundplane.node.probes.checks import Answer, check
+from groundplane.node.probes.checks import Answer, ProbeError, check
 from groundplane.node.views import ContainerSpec, Verdict
 
 # A container just started is asked again soon whether it is ready, because a rollout waits for the answer.
@@ -89,7 +89,7 @@ class Prober:
             early = name == "readiness" and not self.verdict.ready and asked - self._born < _EARLY
             try:
                 answer = await check(probe, self._container, self._id, self._address, self._engine)
-            except EngineError as error:  # prober/worker.go, doProbe: an error says nothing about the container
+            except (EngineError, ProbeError) as error:  # prober/worker.go, doProbe: no result
                 self._failed(name, f"errored and resulted in unknown state: {error}")
             else:
                 successes, failures = (successes + 1, 0) if answer.healthy else (0, failures + 1)
