@@ -227,3 +227,50 @@ class SilentNode(FakeNode):
             yield b""
         finally:
             self.ended.set()
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(
+    server: Running, admin: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(edge, "_BODY_WITHIN", 0.2)
+    connection = admin._connection
+    connection.putrequest("POST", MAPS)
+    connection.putheader("Content-Length", "100")
+    connection.endheaders(b"{")
+    response = connection.getresponse()
+    assert response.status == 504
+    assert json.loads(response.read())["reason"] == "Timeout"
+
+
+def test_pages_in_the_forms_that_clients_ask_for(admin: Caller) -> None:
+    """A client that speaks protobuf, as upstream's own tests do, asks for everything in it."""
+    binary = "application/vnd.kubernetes.protobuf"
+    for path in ("/api", "/api/v1", "/apis", "/apis/apps", "/apis/apps/v1"):
+        status, body, headers = admin("GET", path, Accept=binary)
+        assert (status, headers["Content-Type"]) == (200, binary)
+        assert protobuf.decode(body)["kind"].startswith("API")
+    for path in ("/version", "/"):
+        for accept in (binary, "application/yaml", "text/plain", "*/*"):
+            status, body, headers = admin("GET", path, Accept=accept)
+            assert (status, headers["Content-Type"]) == (200, "application/json"), (path, accept)
+    table = "application/json;as=Table;v=v1;g=meta.k8s.io"
+    review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview"}
+    asked = json.dumps({**review, "spec": {"nonResourceAttributes": {"verb": "get", "path": "/x"}}}).encode()
+    for accept, expected in ((table, 406), (f"{table},application/json", 201)):
+        found = admin("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", asked, Accept=accept)
+        assert found[0] == expected
+    assert admin("GET", "/api/v1", Accept=table)[0] == 406
+
+
+def test_rows_of_finished_pods_say_so(admin: Caller) -> None:
+    """kubectl leaves them out where it is asked to."""
+    pod = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "x"}]}}
+    made = admin("POST", "/api/v1/namespaces/default/serviceaccounts", b'{"metadata":{"name":"default"}}')
+    assert made[0] in (201, 409)
+    assert admin("POST", "/api/v1/namespaces/default/pods", json.dumps(pod).encode())[0] == 201
+    done = b'{"status":{"phase":"Succeeded"}}'
+    path = "/api/v1/namespaces/default/pods"
+    assert admin("PATCH", f"{path}/p/status", done, Content_Type="application/merge-patch+json")[0] == 200
+    _, body, _ = admin("GET", path, Accept="application/json;as=Table;v=v1;g=meta.k8s.io")
+    (row,) = body["rows"]
+    assert [(c["type"], c["status"], c["reason"]) for c in row["conditions"]] == [("Completed", "True", "Succeeded")]

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import tracemalloc
+
 import pytest
 
-from groundplane.apiserver import negotiate
+from groundplane.apiserver import negotiate, protobuf
 from groundplane.apiserver.negotiate import JSON, PROTOBUF, YAML
 from groundplane.apiserver.request import asked_verb, parse, parse_query
 from groundplane.apiserver.statuses import StatusError
 from groundplane.apiserver.verbs import continuation
 from groundplane.apiserver.verbs.continuation import Token
+from groundplane.kinds import quantities
+from groundplane.kinds.quantities import QuantityError
+from groundplane.kinds.validation import names
+from groundplane.wire import kubeproto
 
 PODS = "/api/v1/namespaces/ns/pods"
 
@@ -36,6 +43,26 @@ def test_targets(method: str, path: str, query: str, verb: str, rest: tuple[str,
     assert asked_verb(target, parse_query(query)) == verb
     found = (target.group, target.version, target.namespace, target.resource, target.name, target.subresource)
     assert found == rest
+
+
+def test_long_texts_are_not_remembered() -> None:
+    """Else a client's 3 MB names would fill memory."""
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for n in range(200):
+            long = f"{n}" * 20_000
+            parse("GET", f"{PODS}/{long}")
+            for check in (names.subdomain, names.qualified_name, names.port_name, names.parse_ip):
+                check(long)
+            for reads in (quantities.canonical, negotiate.negotiate):
+                with contextlib.suppress(QuantityError, StatusError):
+                    reads(long)
+            with contextlib.suppress(protobuf.DecodeError):
+                protobuf.decode(kubeproto.wrap("v1", long, b""))
+        assert tracemalloc.get_traced_memory()[0] - before < 1_000_000
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("path", ["/", "/api", "/api/v1", "/apis", "/apis/apps", "/apis/apps/v1", "/healthz", "/nope"])

@@ -372,3 +372,17 @@ def test_events_in_their_newer_group() -> None:
             assert fields == ["series.count", "message"]
 
     run(work())
+
+
+def test_only_known_resources_are_counted() -> None:
+    async def work() -> None:
+        async with bench() as b:
+            for method, path in (("GET", '/api/v1/a"} 1'), ("BREW", "/coffee"), ("GET", "/apis/x/v1/namespaces/d/y/z")):
+                await b.refused(method, path)
+            await b.ok("GET", PODS)
+            counted = {(verb, resource) for verb, resource, _ in b.machine.counts}
+            assert ("list", "pods") in counted
+            assert {resource for _, resource in counted} <= {"", "pods", "namespaces", "serviceaccounts"}
+            assert {verb for verb, resource in counted if not resource} == {""}
+
+    run(work())

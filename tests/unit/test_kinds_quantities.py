@@ -64,3 +64,9 @@ def test_canonical_form_is_stable_and_exact(number: int, suffix: str) -> None:
     again = quantities.parse(str(first))
     assert again.nano == first.nano
     assert str(again) == str(first)
+
+
+@pytest.mark.parametrize("text", ["9" * 5000, "0." + "1" * 5000, "1" * 4300 + "e999"])
+def test_endless_digits_are_refused(text: str) -> None:
+    with pytest.raises(quantities.QuantityError):
+        quantities.parse(text)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from groundplane.apiserver.machine import Machine
 
 _log = Log("apiserver")
+# Of what is not stored, only this can be shown as a table; a Status stays what it is. Reviews and tokens cannot.
+_AS_TABLES = ("Scale", "Status")
 NOT_FOUND = b"404 page not found\n"
 
 
@@ -31,7 +33,10 @@ class Desk:
     async def answer(self, call: Call) -> Answer:
         """The verb's answer, or the refusal as a Status; counted for /metrics."""
         found = await self._answer(call)
-        counted = (call.verb, call.target.resource, getattr(found, "code", 200))
+        target = call.target
+        # Only what we know, since a client may ask for any resource with any method.
+        known = target.is_resource and self.machine.registry.find(target.group, target.version, target.resource)
+        counted = (call.verb if known else "", target.resource if known else "", getattr(found, "code", 200))
         self.machine.counts[counted] = self.machine.counts.get(counted, 0) + 1
         return found
 
@@ -59,9 +64,19 @@ def refused(error: statuses.StatusError) -> One:
     return One(error.to_object(), code=error.code)
 
 
-def form_of(call: Call) -> Form:
+def form_of(call: Call, *, tables: bool = True) -> Form:
     """The form of the call's answer. Raises NotAcceptable."""
-    return negotiate.negotiate(call.accept, pretty=call.query.get("pretty", "") in ("1", "true"))
+    return negotiate.negotiate(call.accept, pretty=call.query.get("pretty", "") in ("1", "true"), tables=tables)
+
+
+def form_of_one(call: Call, answer: One) -> Form:
+    """The form of one object's answer. Raises NotAcceptable."""
+    if answer.endpoint is not None:
+        return form_of(call)
+    kind = (answer.obj or {}).get("kind", "")
+    if not kind:  # /version and the like are JSON whatever is asked for
+        return Form(pretty="pretty" in call.query)
+    return form_of(call, tables=kind in _AS_TABLES)
 
 
 def warning_header(message: str) -> str:

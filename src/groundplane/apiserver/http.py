@@ -19,7 +19,7 @@ from groundplane.apiserver import render, statuses
 from groundplane.apiserver.access.contract import CertificateSubject, Credentials, Identity
 from groundplane.apiserver.cache.watcher import Bookmark, Watcher
 from groundplane.apiserver.call import Answer, Call, Chunks, Many, One, Text, Upgraded, Watch
-from groundplane.apiserver.edge import Desk, form_of, refused, warning_header
+from groundplane.apiserver.edge import Desk, form_of, form_of_one, refused, warning_header
 from groundplane.apiserver.negotiate import JSON, PROTOBUF, Form
 from groundplane.apiserver.request import asked_verb, parse, parse_query
 from groundplane.apiserver.streams import upgrade
@@ -35,6 +35,7 @@ _log = Log("apiserver.http")
 BOOKMARK_EVERY = 60.0  # seconds; kube-apiserver sends one about once a minute
 # A watcher of a closed connection is noticed at its next event or after this many seconds.
 _LOOK_EVERY = 10.0
+_BODY_WITHIN = 60.0  # seconds for a request's body to arrive; upstream's --request-timeout
 _REFUSED_WITHIN = 1.0  # seconds: what a node has not refused by then is answered with 200
 _BEFORE_END = 2.0
 # Events encoded and written at once: the state of a large resource neither fills memory nor holds others up.
@@ -106,7 +107,7 @@ class HttpEdge:
     async def _respond(self, request: web.BaseRequest, call: Call, answer: Answer) -> web.StreamResponse:
         now = self._desk.machine.clock.time()
         if isinstance(answer, One):
-            form = _lenient_form(call) if answer.code >= 400 else form_of(call)
+            form = _lenient_form(call) if answer.code >= 400 else form_of_one(call, answer)
             return _bytes(request, call, render.one(answer, form, call, now), form, answer.code, answer)
         if isinstance(answer, Many):
             return await _list(request, call, answer, now)
@@ -198,7 +199,10 @@ async def _body(request: web.BaseRequest) -> bytes:
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0  # it was not the answer's
     try:
-        return await request.read()
+        async with asyncio.timeout(_BODY_WITHIN):
+            return await request.read()
+    except TimeoutError:
+        raise statuses.timeout("request did not complete within the allotted timeout") from None
     except web.HTTPRequestEntityTooLarge:
         raise statuses.too_large(f"limit is {LIMIT}") from None
     except (web.RequestPayloadError, asyncio.IncompleteReadError) as error:

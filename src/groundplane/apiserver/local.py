@@ -12,7 +12,7 @@ from groundplane.apiserver import render
 from groundplane.apiserver.access.contract import User
 from groundplane.apiserver.cache.watcher import Bookmark, Item
 from groundplane.apiserver.call import Answer, Call, Chunks, Many, One, Text, Watch
-from groundplane.apiserver.edge import Desk, form_of, refused
+from groundplane.apiserver.edge import Desk, form_of, form_of_one, refused
 from groundplane.apiserver.negotiate import Form
 from groundplane.apiserver.request import Query, asked_verb, parse
 from groundplane.apiserver.statuses import StatusError, unavailable
@@ -62,7 +62,7 @@ class LocalTransport:
     def _decoded(self, answer: Answer, call: Call) -> tuple[int, Any]:
         now = self._desk.machine.clock.time()
         if isinstance(answer, One):
-            return answer.code, render.shown_one(answer, form_of(call), call, now)
+            return answer.code, render.shown_one(answer, form_of_one(call, answer), call, now)
         if isinstance(answer, Many):
             return 200, render.shown_many(answer, form_of(call), call, now)
         if isinstance(answer, Text):

@@ -7,9 +7,9 @@ metadata alone (PartialObjectMetadata).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 from groundplane.apiserver import statuses
+from groundplane.base.caching import remember_short
 
 JSON, YAML, PROTOBUF = "application/json", "application/yaml", "application/vnd.kubernetes.protobuf"
 OFFERED = (JSON, YAML, PROTOBUF)
@@ -39,7 +39,7 @@ class Clause:
     quality: float
 
 
-@lru_cache(maxsize=512)
+@remember_short(512)
 def clauses(accept: str) -> tuple[Clause, ...]:
     """The alternatives, the client's most wanted first (goautoneg: quality, then order, wildcards last)."""
     found = []
@@ -62,9 +62,9 @@ def clauses(accept: str) -> tuple[Clause, ...]:
     return tuple(sorted(found, key=lambda c: (-c.quality, c.main == "*", c.sub == "*")))
 
 
-@lru_cache(maxsize=512)
-def negotiate(accept: str, *, pretty: bool = False) -> Form:
-    """The form of an object's answer. Raises NotAcceptable."""
+@remember_short(512)
+def negotiate(accept: str, *, pretty: bool = False, tables: bool = True) -> Form:
+    """The form of an object's answer, which may not be shown as a table without `tables`. Raises NotAcceptable."""
     if not accept:
         return Form(pretty=pretty)
     for clause in clauses(accept):
@@ -73,7 +73,7 @@ def negotiate(accept: str, *, pretty: bool = False) -> Form:
             continue
         parameters = dict(clause.parameters)
         shown = parameters.get("as", "")
-        if shown and (not _can_show(shown, parameters) or (shown == TABLE and media == PROTOBUF)):
+        if shown and (not _can_show(shown, parameters) or (shown == TABLE and (media == PROTOBUF or not tables))):
             continue  # a Table has no protobuf message
         version = parameters["v"] if shown else "v1"
         return Form(media, shown, pretty or parameters.get("pretty") == "1", version)

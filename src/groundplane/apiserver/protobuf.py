@@ -20,7 +20,6 @@ def _codec() -> kubeproto.Codec:
     return kubeproto.Codec(protobuf.describe)
 
 
-@cache
 def _name(api_version: str, kind: str) -> str:
     """The message of a kind, an empty string where it has none."""
     if kind in _META:
@@ -32,7 +31,7 @@ def _name(api_version: str, kind: str) -> str:
 
 def encode(obj: Object) -> bytes:
     """The body of an answer. Raises EncodeError for what has no message (a Table, a custom resource)."""
-    api_version, kind = obj["apiVersion"], obj["kind"]
+    api_version, kind = obj.get("apiVersion", "v1"), obj["kind"]  # the core group's discovery names no version
     name = _name(api_version, kind)
     if not name:
         raise EncodeError(f"protobuf: {kind} of {api_version} has no message")

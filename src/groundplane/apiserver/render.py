@@ -17,6 +17,7 @@ from groundplane.apiserver.negotiate import JSON, PARTIAL, PARTIAL_LIST, PROTOBU
 from groundplane.apiserver.registry import Endpoint
 from groundplane.base import jsonyaml
 from groundplane.kinds import decode, tables
+from groundplane.kinds.resources import Resource
 
 META_GROUP = "meta.k8s.io"
 INITIAL_END = "k8s.io/initial-events-end"
@@ -54,7 +55,7 @@ def shown_one(answer: One, form: Form, call: Call, now: float) -> Object:
         return partial(obj, form.version)
     version = obj["metadata"].get("resourceVersion", "")
     if endpoint is None:
-        return _rows(tables.scale([obj], now), [obj], version, form, call)
+        return _rows(None, tables.scale([obj], now), [obj], version, form, call)
     return _table(endpoint, [obj], version, form, call, now)
 
 
@@ -121,15 +122,19 @@ def _joined(answer: Many) -> Iterator[bytes]:
 
 
 def _table(endpoint: Endpoint, objects: list[Object], version: str, form: Form, call: Call, now: float) -> Object:
-    return _rows(tables.table(endpoint.resource, objects, now), objects, version, form, call)
+    return _rows(endpoint.resource, tables.table(endpoint.resource, objects, now), objects, version, form, call)
 
 
-def _rows(printed: tables.Table, objects: list[Object], version: str, form: Form, call: Call) -> Object:
+def _rows(
+    resource: Resource | None, printed: tables.Table, objects: list[Object], version: str, form: Form, call: Call
+) -> Object:
     columns, rows = printed
     include = call.query.get("includeObject", "Metadata")
     made = []
     for obj, row in zip(objects, rows, strict=True):
         entry: Object = {"cells": row}
+        if resource is not None and (conditions := tables.conditions(resource, obj)):
+            entry["conditions"] = conditions
         if include == "Object":
             entry["object"] = obj
         elif include != "None":
@@ -185,7 +190,7 @@ def frame(endpoint: Endpoint, item: Item, form: Form, call: Call, now: float) ->
             made = b'{"type":"%s","object":%s}\n' % (item.type.encode(), item.stored.wire)
             item.change.frames[key] = made
         return made
-    key = ((form, endpoint.api_version, call.query.get("includeObject")), item.type)
+    key = ((form, endpoint.api_version), item.type)
     if item.change is not None and (kept := item.change.frames.get(key)) is not None:
         return kept
     made = _frame(*event_object(endpoint, item, form, call, now), form)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from urllib.parse import parse_qsl
+
+from groundplane.base.caching import remember_short
 
 # requestinfo.go: these follow a namespace's name without being resources in it.
 _NAMESPACE_SUBRESOURCES = {"status", "finalize"}
@@ -33,7 +34,7 @@ class Target:
     rest: tuple[str, ...] = ()  # path segments behind a subresource (proxy)
 
 
-@lru_cache(maxsize=8192)
+@remember_short(8192)
 def parse(method: str, path: str) -> Target:
     """The target of a path; never fails: what is no resource is a non-resource path."""
     verb = _VERBS.get(method, "")

@@ -8,7 +8,8 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable
-from functools import lru_cache
+
+from groundplane.base.caching import remember_short
 
 Messages = tuple[str, ...]
 Check = Callable[[str], Messages]
@@ -71,7 +72,7 @@ def _checker(pattern: str, limit: int, text: str, *examples: str) -> Check:
     match = re.compile(pattern).fullmatch
     complaint = _regex_text(text, pattern, *examples)
 
-    @lru_cache(maxsize=1024)
+    @remember_short(1024)
     def check(value: str) -> Messages:
         found = [_too_long(limit)] if limit and len(value) > limit else []
         if not match(value):
@@ -95,7 +96,7 @@ percent = _checker(
 _config_key = _checker(_CONFIG_KEY, 253, _CONFIG_KEY_TEXT, "key.name", "KEY_NAME", "key-name")
 
 
-@lru_cache(maxsize=4096)
+@remember_short(4096)
 def qualified_name(value: str) -> Messages:
     """`name` or `prefix.example/name`: label keys, finalizers, resource names."""
     parts = value.split("/")
@@ -153,7 +154,7 @@ def _dots(value: str) -> Messages:
     return ("must not start with '..'",) if value.startswith("..") else ()
 
 
-@lru_cache(maxsize=1024)
+@remember_short(1024)
 def port_name(value: str) -> Messages:
     """IANA service names: `http`, `my-port`."""
     found: list[str] = []
@@ -181,7 +182,7 @@ def ip_address(value: str) -> Messages:
     return () if parse_ip(value) else ("must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",)
 
 
-@lru_cache(maxsize=4096)
+@remember_short(4096)
 def parse_ip(value: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     """The address, None where it is none (netutils.ParseIPSloppy also takes leading zeros in IPv4)."""
     try:
