@@ -63,10 +63,23 @@ class Leader:
     async def _renew(self) -> None:
         """Renew for ever; return when it failed for `renew_deadline` seconds."""
         good = self._clock.monotonic()
-        while self._clock.monotonic() - good < self._words.renew_deadline:
-            await self._clock.sleep(self._words.retry)
-            if await self._try():
-                good = self._clock.monotonic()
+        while (left := good + self._words.renew_deadline - self._clock.monotonic()) > 0:
+            await self._clock.sleep(min(self._words.retry, left))
+            began = self._clock.monotonic()
+            if await self._try_within(good + self._words.renew_deadline - began):
+                good = began  # others count from when it was written, which is not before this
+
+    async def _try_within(self, seconds: float) -> bool:
+        """A server that does not answer has not renewed the lease."""
+        trying = asyncio.ensure_future(self._try())
+        over = asyncio.ensure_future(self._clock.sleep(max(seconds, 0)))
+        try:
+            await asyncio.wait((trying, over), return_when=asyncio.FIRST_COMPLETED)
+            return trying.done() and trying.result()
+        finally:
+            trying.cancel()
+            over.cancel()
+            await asyncio.gather(trying, over, return_exceptions=True)
 
     async def _try(self) -> bool:
         """Take or renew the lease; whether we hold it now."""
