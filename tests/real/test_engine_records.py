@@ -7,13 +7,17 @@ import json
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.fakes.engine_parts import BusyboxImage
 from tests.real.engine_rig import rig
 
-from groundplane.engine.contract import State
+from groundplane.engine.contract import ImageInfo, NoSuchImage, SandboxSpec, State
 from groundplane.kernel.processes import start_ticks
+from groundplane.wire.spawner import Pin
 
 pytestmark = pytest.mark.needs("root", "cgroups", "net", "busybox")
 Run = Callable[[Any], Any]
@@ -94,5 +98,74 @@ def test_a_start_waits_until_the_former_end_is_cleared_up(run: Run) -> None:
             assert info.state is State.RUNNING and info.pid != former.pid
             assert start_ticks(info.pid)
             assert not (r.root / "containers" / id / "exit").exists()
+
+    run(work())
+
+
+def test_a_container_outlives_its_image(run: Run) -> None:
+    """`rmi -f` of a stopped container's image: it starts all the same, with what the image said."""
+
+    class Image(BusyboxImage):
+        gone = False
+
+        def resolve(self, name: str) -> ImageInfo:
+            if self.gone:
+                raise NoSuchImage(f"No such image: {name}")
+            return super().resolve(name)
+
+    async def work() -> None:
+        image = Image({"StopSignal": "SIGUSR1"})
+        async with rig(image) as r:
+            id = await r.create("sh", "-c", "trap 'echo $FROM; exit 4' USR1; while :; do sleep 0.05; done")
+            image.gone = True
+            await r.engine_dies()
+            await r.engine_starts()
+            await r.containers.start(id)
+            await r.catches(r.containers.get(id).pid, signal.SIGUSR1)
+            await r.containers.stop(id, 600)
+            assert r.containers.get(id).exit_code == 4
+            assert await r.output(id) == b"image\n"
+
+    run(work())
+
+
+def processes_in(namespace: int) -> list[str]:
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with suppress(OSError):
+            if os.stat(f"/proc/{name}/ns/pid").st_ino == namespace:
+                found.append(name)
+    return found
+
+
+def test_pins_whose_engine_was_killed_are_taken_away(run: Run) -> None:
+    async def work() -> None:
+        async with rig() as r:
+            place = r.run / "s" / f".{'a' * 12}"
+            place.mkdir(parents=True)
+            await r.sandboxes._ordered(Pin(str(place), ["pid", "ipc"], "", []))
+            namespace = os.stat(place / "pid").st_ino
+            assert len(processes_in(namespace)) == 1
+            await r.engine_dies()
+            await r.engine_starts()
+            assert os.listdir(r.run / "s") == []
+            await r.eventually(lambda: not processes_in(namespace))
+
+    run(work())
+
+
+def test_a_sandbox_that_nobody_waits_for_any_more_is_gone(run: Run) -> None:
+    async def work() -> None:
+        async with rig() as r:
+            spawner = await r.spawner()
+            create = asyncio.ensure_future(r.sandboxes.create(SandboxSpec("pod", network="none", share_pid=True)))
+            await r.eventually(lambda: bool(os.listdir(r.run / "s")) if (r.run / "s").exists() else False)
+            create.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await create
+            assert r.sandboxes.list() == []
+            assert os.listdir(r.run / "s") == [] and os.listdir(r.root / "sandboxes") == []
+            children = Path(f"/proc/{spawner}/task/{spawner}/children")
+            await r.eventually(lambda: len(children.read_text().split()) == 1)  # the zygote: no agent, no holder
 
     run(work())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import os
 import stat
@@ -20,6 +21,7 @@ from groundplane.engine.images.store import ImageStore
 from groundplane.engine.snapshots.contract import Layer, SnapshotError
 from groundplane.engine.snapshots.overlay import Overlay
 from groundplane.engine.snapshots.streams import open_layer
+from groundplane.kernel.calls.mount import MNT_DETACH, mount, umount2
 from groundplane.oci.image import LAYER_TAR
 
 pytestmark = pytest.mark.needs("root", "overlay")
@@ -142,6 +144,45 @@ def test_layers_go_with_the_last_that_needs_them(state_root: Path, run: Run) -> 
             assert len(os.listdir(state_root / "snapshots/layers")) == 2
             await snapshots.prune([])
             assert os.listdir(state_root / "snapshots/layers") == ["empty"]
+
+    run(work())
+
+
+def test_layers_of_a_container_that_is_made_meanwhile_stay(state_root: Path, run: Run) -> None:
+    async def work() -> None:
+        async with place(state_root) as (images, snapshots):
+            made = await image(images, "app", BASE, TOP)
+            await snapshots.unpack_image(made.id)
+            async with snapshots._unpacking:
+                prune = asyncio.ensure_future(snapshots.prune([]))
+                await asyncio.sleep(0)  # it waits for the lock
+                await snapshots.prepare("c1", made.id)
+            await prune
+            assert os.path.isdir(snapshots.mount("c1"))
+            assert await snapshots.sweep([]) == ["c1"]
+
+    run(work())
+
+
+def test_what_cannot_be_deleted_stops_nobody(state_root: Path, run: Run) -> None:
+    async def work() -> None:
+        async with place(state_root) as (images, snapshots):
+            made = await image(images, "app", BASE, TOP)
+            inside = Path((await snapshots.prepare("c1", made.id)).upper) / "a/b"
+            inside.mkdir(parents=True)
+            mount("stuck", str(inside), "tmpfs", 0, "")  # to the deleting, the same as a file that is immutable
+            try:
+                await snapshots.remove("c1")
+                with pytest.raises(SnapshotError):
+                    snapshots.get("c1")
+                await snapshots.sweep([])
+                stuck = [line.split(" ")[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+                moved = [path for path in stuck if path.startswith(str(state_root))]
+            finally:
+                for path in moved or [str(inside)]:
+                    umount2(path, MNT_DETACH)
+            await snapshots.sweep([])
+            assert os.listdir(state_root / "snapshots/trash") == []
 
     run(work())
 

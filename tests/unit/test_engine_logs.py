@@ -68,6 +68,32 @@ def test_no_log_is_an_empty_log(run: Run, tmp_path: Path) -> None:
     assert run(read(tmp_path / "none", tail=5)) == []
 
 
+def test_a_reader_between_two_renames_misses_no_file(run: Run, rotated: Path) -> None:
+    os.rename(f"{rotated}.2", f"{rotated}.3")  # as far as a rotation has come: nothing is called `.2`
+    assert numbers(run(read(rotated))) == list(range(3000))
+
+
+def test_a_file_renamed_under_its_reader_is_not_skipped(
+    run: Run, rotated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rotation comes when the reader knows which file is the next, and has not opened it."""
+    is_same = logs._same
+    rotated_meanwhile = False
+
+    def rotate(one: os.stat_result, path: str) -> bool:
+        nonlocal rotated_meanwhile
+        answer = is_same(one, path)
+        if answer and not rotated_meanwhile:
+            rotated_meanwhile = True
+            for source, target in ((".2", ".3"), (".1", ".2"), ("", ".1")):
+                os.rename(f"{rotated}{source}", f"{rotated}{target}")
+            rotated.write_bytes(line(3000))
+        return answer
+
+    monkeypatch.setattr(logs, "_same", rotate)
+    assert numbers(run(read(rotated))) == list(range(3001))
+
+
 def test_a_follower_keeps_up_with_rotation_and_ends_with_the_container(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.write_bytes(line(0))

@@ -143,7 +143,10 @@ class Exec(Message, kind=3):
 
 
 class Pin(Message, kind=4):
-    """Engine → spawner: make namespaces and bind them to files of these names in `directory`. Descriptor: control."""
+    """Engine → spawner: make namespaces and bind them to files of these names in `directory`. Descriptor: control.
+
+    The first process of a new PID namespace is named there in `holder`, as `<pid> <start ticks>`.
+    """
 
     directory: str
     namespaces: list[str]  # net, ipc, uts, pid
@@ -230,10 +233,7 @@ class Done(Message, kind=16):
 
 
 class Pinned(Message, kind=17):
-    """Agent → engine: the namespaces are pinned. `pid` holds the PID namespace (0 without one)."""
-
-    pid: int
-    ticks: int
+    """Agent → engine: the namespaces are pinned."""
 
 
 class Resume(Message, kind=18):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from groundplane.base.jsonyaml import dumps
 from groundplane.engine.containers import etc_files, oci_config, users
@@ -17,12 +15,12 @@ LOG_MAX_BYTES = 10 << 20
 LOG_FILES = 5
 
 
-def prepare(record: Record, image: Mapping[str, Any], places: Places, *, layout: str) -> Spawn:
+def prepare(record: Record, places: Places, *, layout: str) -> Spawn:
     """Write the bundle of a container whose root is mounted at `record.rootfs`; the order that starts it.
 
-    `image` is the image configuration's `config`; `layout` the host's cgroup layout. Raises EngineError.
+    `layout` is the host's cgroup layout. Raises EngineError.
     """
-    spec = record.spec
+    spec, image = record.spec, record.image_config
     directory = places.directory(record.id)
     who = users.resolve(record.rootfs, spec.security.user or image.get("User") or "", spec.security.groups)
     cgroup = places.cgroup(record.id, spec.cgroup_parent)

@@ -146,6 +146,17 @@ class Connection:
         self._wake()
 
 
+def connected(path: str) -> socket.socket:
+    """A socket to who listens at `path`. Raises OSError; EAGAIN where it has no room for us now (unix(7): no wait)."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+    try:
+        sock.connect(path)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
 def close_all(fds: Iterable[int]) -> None:
     for fd in fds:
         os.close(fd)

@@ -10,6 +10,7 @@ import socket
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from groundplane.base.clock import Clock, SystemClock
 from groundplane.base.errors import NotFoundError
@@ -18,7 +19,7 @@ from groundplane.base.log import Log
 from groundplane.base.settings import Settings
 from groundplane.base.tasks import Tasks, to_its_end
 from groundplane.engine.containers import execs, logs, names, oci_config
-from groundplane.engine.containers.connection import Connection
+from groundplane.engine.containers.connection import Connection, connected
 from groundplane.engine.containers.events import EngineEvents
 from groundplane.engine.containers.life import Lives, signal_number
 from groundplane.engine.containers.limits import limits
@@ -73,7 +74,7 @@ class Containers:
         self._places = Places.of(settings)
         self._groups = registry.detect()
         self._events = EngineEvents()
-        self._lives = Lives(self._places, images, snapshots, link, self._groups, self._events, self._clock)
+        self._lives = Lives(self._places, snapshots, link, self._groups, self._events, self._clock)
         self._tasks = Tasks("engine.autoremove")
         self._records: dict[str, Record] = {}
         self._names: dict[str, str] = {}
@@ -82,6 +83,8 @@ class Containers:
     async def recover(self) -> None:
         """After a start of the engine: find every container again, finish half-made and half-removed ones."""
         for record in await recover(self._places, self._lives, self._snapshots, self._groups):
+            if not record.image_config:  # none, or of a version that kept no copy
+                record.image_config = self._configuration(record.image_id)
             self._records[record.id] = record
             self._names[record.name] = record.id
             if record.spec.auto_remove:
@@ -123,10 +126,11 @@ class Containers:
             argv=oci_config.command(spec, config),
             log_path=spec.log_path or str(self._places.directory(id) / "log"),
             hostname=self._hostname(spec, id),
+            image_config=config,
         )
         # A trial run, because what is wrong with the request is docker's 400 here, not a failure at the start.
         oci_config.build(spec, config, Who(), oci_config.Place(id, record.hostname, "/", "x", {}))
-        signal_number(self._stop_signal(record, config))
+        signal_number(self._stop_signal(record))
         self._names[name] = id  # before the first wait, so that nobody else takes it
         try:
             await self._snapshots.prepare(id, image.id)
@@ -162,8 +166,8 @@ class Containers:
             return sandbox.spec.hostname or os.uname().nodename
         return id[:12]
 
-    def _stop_signal(self, record: Record, image: Mapping[str, object]) -> str:
-        return record.spec.stop_signal or str(image.get("StopSignal") or "") or "SIGTERM"
+    def _stop_signal(self, record: Record) -> str:
+        return record.spec.stop_signal or str(record.image_config.get("StopSignal") or "") or "SIGTERM"
 
     async def remove(self, id: str, *, force: bool = False) -> None:
         record = self._record(id)
@@ -250,8 +254,7 @@ class Containers:
 
     async def _stop(self, record: Record, timeout: float | None, signal: str) -> None:
         seconds = record.spec.stop_timeout if timeout is None else timeout
-        number = signal_number(signal or self._stop_signal(record, self._image_config(record)))
-        await self._lives.stop(record, number, seconds)
+        await self._lives.stop(record, signal_number(signal or self._stop_signal(record)), seconds)
 
     async def restart(self, id: str, timeout: float | None = None, signal: str = "") -> None:
         record = self._record(id)
@@ -259,12 +262,11 @@ class Containers:
             await self._stop(record, timeout, signal)
             await self._start(record)
 
-    def _image_config(self, record: Record) -> Mapping[str, object]:
+    def _configuration(self, image_id: str) -> Mapping[str, Any]:
         try:
-            config: Mapping[str, object] = self._images.resolve(record.image_id).config.get("config") or {}
-        except NotFoundError:  # its image was removed by force
+            return self._images.resolve(image_id).config.get("config") or {}
+        except NotFoundError:  # it was removed by force
             return {}
-        return config
 
     async def kill(self, id: str, signal: str = "SIGKILL") -> None:
         self._lives.signal(self._record(id), signal_number(signal))
@@ -367,11 +369,9 @@ class Containers:
 
         async def connect(streams: AttachStreams) -> Connection | None:
             while record.state is State.RUNNING:
-                sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
                 try:
-                    sock.connect(str(self._places.run_dir(record.id) / "sock"))
+                    sock = connected(str(self._places.run_dir(record.id) / "sock"))
                 except OSError:  # its supervisor is being replaced
-                    sock.close()
                     await self._clock.sleep(0.02)
                     continue
                 connection = Connection(sock, streams.on_message, streams.on_end)

@@ -24,7 +24,7 @@ from groundplane.engine.containers.link import Link
 from groundplane.engine.containers.places import Places
 from groundplane.engine.containers.record import Record, read_end, save_state
 from groundplane.engine.containers.supervised import StartFailed, Supervised, SupervisorLost, is_supervised
-from groundplane.engine.contract import BadParameter, Conflicting, EngineError, EngineEvent, Images, State
+from groundplane.engine.contract import BadParameter, Conflicting, EngineError, EngineEvent, State
 from groundplane.engine.snapshots.contract import Snapshots
 from groundplane.kernel.calls import process
 from groundplane.kernel.cgroups.contract import Groups
@@ -45,7 +45,6 @@ class Lives:
     def __init__(
         self,
         places: Places,
-        images: Images,
         snapshots: Snapshots,
         link: Link,
         groups: Groups,
@@ -53,7 +52,6 @@ class Lives:
         clock: Clock,
     ) -> None:
         self._places = places
-        self._images = images
         self._snapshots = snapshots
         self._link = link
         self._groups = groups
@@ -87,9 +85,8 @@ class Lives:
 
     async def _start(self, record: Record, attached: Sequence[socket.socket]) -> None:
         record.rootfs = self._snapshots.mount(record.id)
-        image = self._images.resolve(record.image_id).config.get("config") or {}
         self._make_parent_group(record)
-        order = bundle.prepare(record, image, self._places, layout=self._groups.layout)
+        order = bundle.prepare(record, self._places, layout=self._groups.layout)
         self._places.end_file(record.id).unlink(missing_ok=True)  # of the former run; the state file has it
         self._started(record, await self._spawned(record, order, attached))
 
@@ -129,7 +126,10 @@ class Lives:
         if record.state is not State.RUNNING:  # the former one was killed before it could note the start
             record.begin(started)
             save_state(record, self._places.directory(record.id))
-        record.rootfs = self._snapshots.mount(record.id)
+        try:
+            record.rootfs = self._snapshots.mount(record.id)
+        except EngineError as error:  # it runs all the same, and must not keep the engine from starting
+            _log.error("root file system cannot be seen", container=record.id[:12], error=str(error))
         self._follow(record, supervised)
 
     def _follow(self, record: Record, supervised: Supervised) -> None:

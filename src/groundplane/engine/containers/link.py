@@ -6,12 +6,11 @@ import asyncio
 import errno
 import os
 import signal
-import socket
 from collections.abc import Sequence
 
 from groundplane.base.log import Log
 from groundplane.base.tasks import Tasks
-from groundplane.engine.containers.connection import Connection, close_all
+from groundplane.engine.containers.connection import Connection, close_all, connected
 from groundplane.engine.contract import EngineError
 from groundplane.kernel.processes import start_ticks
 from groundplane.wire.spawner import VERSION, Done, Hello, Message
@@ -83,12 +82,10 @@ class Link:
         started = 0
         while True:
             try:
-                sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-                sock.connect(self._path)  # a local socket: it answers at once
+                sock = connected(self._path)
                 break
             except OSError as error:
-                sock.close()
-                if error.errno not in (errno.ENOENT, errno.ECONNREFUSED):
+                if error.errno not in (errno.ENOENT, errno.ECONNREFUSED, errno.EAGAIN):
                     raise SpawnerUnavailable(f"cannot connect to the spawner on {self._path}: {error}") from error
             if self._argv and started not in self._children:  # none yet, or it died before it served
                 started = self._start_spawner()

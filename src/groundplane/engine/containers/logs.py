@@ -104,6 +104,10 @@ class _Reader:
             self._fd = -1
         self._offset = 0
 
+    def _return(self, fd: int, offset: int) -> None:
+        self.close()
+        self._fd, self._offset = fd, offset
+
     def more(self) -> list[LogLine]:
         while True:
             if self._fd < 0:
@@ -126,7 +130,12 @@ class _Reader:
             if _same(ours, path):
                 if index == 0:
                     return False
+                former, offset = os.dup(self._fd), self._offset
                 self._open(files[index - 1])
+                if _same(ours, path):  # files move up, ours before the next: it is there, so the next one was, too
+                    os.close(former)
+                else:
+                    self._return(former, offset)
                 return True
         if not files:
             return False
@@ -156,11 +165,14 @@ class _Reader:
 
 
 def _chain(path: str) -> list[str]:
-    """The log's files, newest first."""
+    """The log's files, newest first. One number may be free: while they are renamed, one after the other."""
     files = [path] if os.path.exists(path) else []
-    number = 1
-    while os.path.exists(f"{path}.{number}"):
-        files.append(f"{path}.{number}")
+    number, missing = 1, 0
+    while missing < 2:
+        if os.path.exists(f"{path}.{number}"):
+            files.append(f"{path}.{number}")
+        else:
+            missing += 1
         number += 1
     return files
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -44,7 +45,7 @@ class DamagedRecord(EngineError):
 
 @dataclass(slots=True)
 class Record:
-    """One container. Fields up to `hostname` never change; `spec.resources` changes by `update`."""
+    """One container. Fields up to `image_config` never change; `spec.resources` changes by `update`."""
 
     id: str
     name: str
@@ -54,6 +55,7 @@ class Record:
     argv: list[str]
     log_path: str
     hostname: str
+    image_config: Mapping[str, Any] = field(default_factory=dict)  # its image's `config`, which may go before it
     state: State = State.CREATED
     started_at: int = 0
     finished_at: int = 0
@@ -115,7 +117,7 @@ _CHANGING = ("started_at", "finished_at", "exit_code", "oom_killed", "error", "r
 def save(record: Record, directory: Path) -> None:
     """Write `container.json` durably."""
     document: dict[str, Any] = {"version": _VERSION, "spec": _spec_document(record.spec)}
-    document |= {name: getattr(record, name) for name in _FIXED}
+    document |= {name: getattr(record, name) for name in _FIXED} | {"image_config": dict(record.image_config)}
     files.replace(directory / "container.json", dumps(document), durable=True)
 
 
@@ -140,6 +142,7 @@ def load(directory: Path) -> Record:
         if document.get("version") != _VERSION:
             raise DamagedRecord(f"{directory} was written by another version ({document.get('version')})")
         record = Record(spec=_read_spec(document["spec"]), **{name: document[name] for name in _FIXED})
+        record.image_config = document.get("image_config") or {}
     except FileNotFoundError as error:
         raise HalfMade(f"{directory} holds no container") from error
     except (OSError, DecodeError, KeyError, TypeError, ValueError, AttributeError) as error:

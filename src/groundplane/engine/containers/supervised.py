@@ -7,7 +7,7 @@ import os
 import socket
 from collections.abc import Sequence
 
-from groundplane.engine.containers.connection import Connection, close_all
+from groundplane.engine.containers.connection import Connection, close_all, connected
 from groundplane.engine.containers.link import Link
 from groundplane.engine.contract import EngineError
 from groundplane.wire.spawner import Exited, Failed, Message, Spawn, Started
@@ -55,15 +55,14 @@ class Supervised:
     @classmethod
     async def connect(cls, run_dir: str) -> Supervised:
         """Find the supervisor of a running container. Raises OSError where none listens, SupervisorLost."""
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        try:
-            sock.connect(f"{run_dir}/sock")
-        except OSError:
-            sock.close()
-            raise
+        sock = connected(f"{run_dir}/sock")
         self = cls()
         self._connection = Connection(sock, self._on_message, self._on_end)
-        await self.started
+        try:
+            await self.started
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -19,6 +20,7 @@ from groundplane.base.ids import hex_id
 from groundplane.base.jsonyaml import DecodeError, dumps, loads
 from groundplane.base.log import Log
 from groundplane.base.settings import Settings
+from groundplane.base.tasks import to_its_end
 from groundplane.engine.containers.connection import Connection, close_all
 from groundplane.engine.containers.limits import limits
 from groundplane.engine.containers.link import Link
@@ -85,9 +87,10 @@ class Sandboxes:
         # Written first: whatever is made after this line is found by its id, and taken away, after a kill.
         _write(self._places.sandboxes / f"{id}.json", info)
         try:
-            info = dataclasses.replace(info, address=await self._furnish(id, spec))
+            # To its end: cancelled meanwhile, an agent of the spawner would go on making what is being taken away.
+            info = dataclasses.replace(info, address=await to_its_end(self._furnish(id, spec)))
         except BaseException:
-            await self._take_away(id, spec.cgroup_parent)
+            await to_its_end(self._take_away(id, spec.cgroup_parent))
             raise
         _write(self._places.sandboxes / f"{id}.json", info)
         self._infos[id] = info
@@ -131,8 +134,7 @@ class Sandboxes:
         )
         if not spec.host_ipc:
             self._mount_shared_memory(beside / "shm")
-        pinned = await self._ordered(order)
-        (beside / "holder").write_text(f"{pinned.pid} {pinned.ticks}")
+        await self._ordered(order)
         beside.rename(directory)  # the pins move with it: a directory of this name has all of them
 
     def _mount_shared_memory(self, place: Path) -> None:
@@ -144,13 +146,13 @@ class Sandboxes:
         except KernelError as error:
             raise EngineError(f"the sandbox's /dev/shm cannot be made: {error}") from error
 
-    async def _ordered(self, order: Pin) -> Pinned:
-        answer: asyncio.Future[Pinned] = asyncio.get_running_loop().create_future()
+    async def _ordered(self, order: Pin) -> None:
+        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def on_message(message: Message, fds: list[int]) -> None:
             close_all(fds)
             if isinstance(message, Pinned):
-                answer.set_result(message)
+                answer.set_result(None)
             elif isinstance(message, Failed):
                 answer.set_exception(EngineError(message.message))
 
@@ -164,7 +166,7 @@ class Sandboxes:
         finally:
             theirs.close()
         try:
-            return await answer
+            await answer
         finally:
             control.close()
 
@@ -195,8 +197,13 @@ class Sandboxes:
         except (FileNotFoundError, ValueError):
             pid = ticks = 0
         if pid and (pidfd := open_process(pid, ticks)) >= 0:
-            process.pidfd_send_signal(pidfd, 9)
-            os.close(pidfd)
+            try:
+                process.pidfd_send_signal(pidfd, 9)
+            except KernelError as error:
+                if error.errno != errno.ESRCH:  # it has just ended
+                    raise
+            finally:
+                os.close(pidfd)
         for name in ("net", "uts", "ipc", "pid", "shm"):
             try:
                 mount.umount2(str(directory / name), mount.MNT_DETACH)

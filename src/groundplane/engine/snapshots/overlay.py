@@ -111,7 +111,7 @@ class Overlay:
         self.unmount(id)
         aside = os.path.join(self._trash, f"{id}-{name_suffix()}")
         os.rename(path, aside)  # from here on it is gone; a crash leaves work for the next start's sweep
-        await in_thread(lambda: remove_tree(aside))
+        await in_thread(partial(_delete, aside))
 
     def get(self, id: str) -> Snapshot:
         path = self._path(id)
@@ -137,7 +137,7 @@ class Overlay:
             await self.remove(id)
         for chain in os.listdir(self._layers):
             if chain != _EMPTY and not self._trusted(chain):
-                await in_thread(partial(self._discard_layer, chain))
+                await in_thread(partial(_delete, self._set_aside(chain)))
         for id in os.listdir(self._containers):
             await self._restore_layers(id)
         return gone
@@ -153,13 +153,15 @@ class Overlay:
             _log.error("layers of a container are lost", container=id[:12], error=str(error))
 
     async def prune(self, diff_ids: Collection[str]) -> None:
-        used = {link for id in os.listdir(self._containers) for link in self._stack(self._record(id, "chain"))}
         async with self._unpacking:
             for chain in os.listdir(self._layers):
-                if chain == _EMPTY or chain in used:
+                if chain == _EMPTY or os.readlink(os.path.join(self._layers, chain, "diff")) in diff_ids:
                     continue
-                if os.readlink(os.path.join(self._layers, chain, "diff")) not in diff_ids:
-                    await in_thread(partial(self._discard_layer, chain))
+                if chain not in self._used():  # asked for each, because containers are made meanwhile
+                    await in_thread(partial(_delete, self._set_aside(chain)))
+
+    def _used(self) -> set[str]:
+        return {link for id in os.listdir(self._containers) for link in self._stack(self._record(id, "chain"))}
 
     # Layers
 
@@ -233,10 +235,11 @@ class Overlay:
         path = os.path.join(self._layers, chain)
         return os.path.lexists(os.path.join(path, "synced")) or os.readlink(os.path.join(path, "boot")) == self._boot
 
-    def _discard_layer(self, chain: str) -> None:
+    def _set_aside(self, chain: str) -> str:
+        """Take a layer away at once, so that whoever needs it from now on unpacks it anew; where it is deleted."""
         aside = os.path.join(self._trash, f"{chain}-{name_suffix()}")
         os.rename(os.path.join(self._layers, chain), aside)
-        remove_tree(aside)
+        return aside
 
     def _is_whole(self, chain: str) -> bool:
         """Whether a layer and all below it are there: after a power cut any of them may have been discarded."""
@@ -253,7 +256,7 @@ class Overlay:
 
     def _empty_trash(self) -> None:
         for name in os.listdir(self._trash):
-            remove_tree(os.path.join(self._trash, name))
+            _delete(os.path.join(self._trash, name))
 
     def _path(self, id: str) -> str:
         if not id or "/" in id or id.startswith("."):
@@ -265,6 +268,17 @@ class Overlay:
             return os.readlink(os.path.join(self._path(id), name))
         except FileNotFoundError:
             raise SnapshotError(f"there is no snapshot {id}") from None
+
+
+def _delete(path: str) -> None:
+    """Delete what lies in the trash; what cannot be, for now, is tried again at the next start.
+
+    A privileged container can leave such: a file made immutable, a mount that came in from outside.
+    """
+    try:
+        remove_tree(path)
+    except OSError as error:
+        _log.error("not all is deleted", path=path, error=str(error))
 
 
 def _is_mounted(path: str) -> bool:

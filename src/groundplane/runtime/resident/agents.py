@@ -22,6 +22,7 @@ from groundplane.runtime.beside import exec_process
 from groundplane.runtime.created import Created
 from groundplane.runtime.failures import LaunchError
 from groundplane.runtime.resident.channel import Channel
+from groundplane.runtime.resident.launcher import write_file
 from groundplane.wire.spawner import Exec, Exited, Failed, Message, Pin, Pinned, Started
 
 _NAMESPACES = {
@@ -101,6 +102,8 @@ def _pin(order: Pin) -> Message:
             write_text("/proc/sys/" + name.replace(".", "/"), value)
         if "pid" in order.namespaces:
             holder = _hold_pid_namespace()
+            # By us, because the engine may be killed before it hears of it, and then finds it here.
+            write_file(f"{order.directory}/holder", b"%d %d" % (holder, start_ticks(holder)))
         for name in order.namespaces:
             path = f"{order.directory}/{name}"
             os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o444))
@@ -110,7 +113,7 @@ def _pin(order: Pin) -> Message:
     except (KernelError, OSError, KeyError) as error:
         _undo(made, holder)
         return Failed(1, f"namespaces of {order.directory}: {error}")
-    return Pinned(holder, start_ticks(holder) if holder else 0)
+    return Pinned()
 
 
 def _hold_pid_namespace() -> int:
