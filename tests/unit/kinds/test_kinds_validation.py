@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from groundplane.base.jsonyaml import dumps, loads
-from groundplane.kinds import decode, defaults, resources, schema, strategies, validation
+from groundplane.kinds import decode, defaults, resources, schema, strategies
 from groundplane.kinds.validation import cron, names
 from groundplane.kinds.validation.errors import FieldError, quoted, summary
 
@@ -258,16 +258,6 @@ def test_names() -> None:
     assert names.parse_ip("010.0.0.1") is not None
     assert names.cidr("10.0.0.0/33") != ()
     assert names.prefix_of(names.label)("a-") == ()
-
-
-def test_what_is_sent_and_never_stored() -> None:
-    assert [str(e) for e in validation.validate_sent("", "Binding", {"target": {"kind": "Pod"}})] == [
-        'target.kind: Unsupported value: "Pod": supported values: "Node", "<empty>"',
-        "target.name: Required value",
-    ]
-    assert [str(e) for e in validation.validate_sent("autoscaling", "Scale", {"spec": {"replicas": -1}})] == [
-        "spec.replicas: Invalid value: -1: must be greater than or equal to 0"
-    ]
 
 
 def test_warnings_tell_what_is_probably_not_meant() -> None:

@@ -46,14 +46,6 @@ class Cache:
         self._feed = self.store.watch(ROOT, page.revision)
         self._tasks.start("feed", self._follow())
 
-    async def add(self, prefix: str, kind: str, api_version: str) -> None:
-        """Keep a further resource while running (a CustomResourceDefinition's)."""
-        page = await self.store.list(prefix)
-        collection = Collection(prefix, Shape(kind, api_version, self.window), page.revision)
-        collection.load(page.entries)
-        self._collections[prefix] = collection
-        # Events that the feed still holds for `prefix` are older than the list just taken or will come again in order.
-
     async def sync(self) -> None:
         """Take in every change that was answered anywhere, by other servers too. Raises StoreUnavailable."""
         newest = await self.store.sync()

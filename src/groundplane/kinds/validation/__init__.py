@@ -28,7 +28,6 @@ from groundplane.kinds.validation.errors import Errors, FieldError
 __all__ = [
     "FieldError",
     "validate_create",
-    "validate_sent",
     "validate_status",
     "validate_update",
     "warnings",
@@ -49,7 +48,6 @@ _NAMES: dict[tuple[str, str], names.Check] = {
 }
 
 _NET, _STORAGE = "networking.k8s.io", "storage.k8s.io"
-_AUTHZ = "authorization.k8s.io"
 
 _CREATE: dict[tuple[str, str], Callable[[Object], Errors]] = {
     ("", "pods"): pods.create,
@@ -126,15 +124,6 @@ _STATUS: dict[tuple[str, str], Callable[[Object, Object], Errors]] = {
     ("apps", "replicasets"): workloads.counted_status,
     ("", "replicationcontrollers"): workloads.counted_status,
 }
-# Objects that are sent to a subresource or to a review, and never stored.
-_SENT: dict[tuple[str, str], Callable[[Object], Errors]] = {
-    ("autoscaling", "Scale"): cluster.scale,
-    ("", "Binding"): cluster.binding,
-    ("authentication.k8s.io", "TokenRequest"): access.token_request,
-    (_AUTHZ, "SelfSubjectAccessReview"): access.access_review,
-    (_AUTHZ, "SubjectAccessReview"): access.subject_review,
-    (_AUTHZ, "LocalSubjectAccessReview"): access.subject_review,
-}
 
 _WARNINGS: dict[tuple[str, str], Callable[[Object], Iterable[str]]] = {
     ("", "pods"): warning.pod,
@@ -170,12 +159,6 @@ def validate_status(resource: Resource, new: Object, old: Object) -> Errors:
     if own := _STATUS.get((resource.group, resource.plural)):
         errors += own(new, old)
     return errors
-
-
-def validate_sent(group: str, kind: str, obj: Object) -> Errors:
-    """Complaints about an object that a subresource or review takes: Scale, Binding, TokenRequest, access reviews."""
-    check = _SENT.get((group, kind))
-    return check(obj) if check else []
 
 
 def warnings(resource: Resource, obj: Object, old: Object | None) -> list[str]:

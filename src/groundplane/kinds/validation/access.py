@@ -114,36 +114,3 @@ def _same_role(new: Object, old: Object) -> Errors:
     if new["roleRef"] == old["roleRef"]:
         return []
     return [invalid("roleRef", internal.shown("rbac.v1.RoleRef", new["roleRef"]), "cannot change roleRef")]
-
-
-def access_review(obj: Object) -> Errors:
-    """SelfSubjectAccessReview: a resource or a path, not both."""
-    spec = obj["spec"]
-    resource, path = spec.get("resourceAttributes"), spec.get("nonResourceAttributes")
-    if resource is not None and path is not None:
-        text = "cannot be specified in combination with resourceAttributes"
-        return [invalid("spec.nonResourceAttributes", path, text)]
-    if resource is None and path is None:
-        text = "exactly one of nonResourceAttributes or resourceAttributes must be specified"
-        return [invalid("spec.resourceAttributes", resource, text)]
-    return []
-
-
-def subject_review(obj: Object) -> Errors:
-    """SubjectAccessReview and LocalSubjectAccessReview: also for whom."""
-    errors = access_review(obj)
-    spec = obj["spec"]
-    if not spec.get("user") and not spec.get("groups"):
-        text = "at least one of user or group must be specified"
-        errors.append(invalid("spec.user", spec.get("user", ""), text))
-    return errors
-
-
-def token_request(obj: Object) -> Errors:
-    seconds = obj["spec"].get("expirationSeconds", 3600)
-    path = "spec.expirationSeconds"
-    if seconds < 600:
-        return [invalid(path, seconds, "may not specify a duration less than 10 minutes")]
-    if seconds > 1 << 32:
-        return [invalid(path, seconds, "may not specify a duration larger than 2^32 seconds")]
-    return []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from groundplane.kinds.validation import amounts, names, selection
-from groundplane.kinds.validation.errors import Errors, duplicate, forbidden, invalid, required, unsupported
+from groundplane.kinds.validation.errors import Errors, duplicate, forbidden, invalid, unsupported
 from groundplane.kinds.validation.numbers import immutable, not_negative
 
 Object = dict[str, Any]
@@ -107,19 +107,3 @@ def runtime_class_update(new: Object, old: Object) -> Errors:
 
 
 # ── subresources ─────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def scale(obj: Object) -> Errors:
-    """autoscaling/v1 Scale, for every kind that has a `scale`."""
-    return not_negative(obj["spec"], "spec", "replicas")
-
-
-def binding(obj: Object) -> Errors:
-    """A pod's binding to a node."""
-    target = obj["target"]
-    errors: Errors = []
-    if target.get("kind", "") not in ("", "Node"):
-        errors.append(unsupported("target.kind", target["kind"], ("Node", "<empty>")))
-    if not target.get("name"):
-        errors.append(required("target.name"))
-    return errors
