@@ -325,3 +325,13 @@ def test_without_root_it_is_one_sentence() -> None:
         environ = {**fresh.environ, "PYTHONPATH": source}
         done = subprocess.run(words, env=environ, capture_output=True, text=True, check=False)
         assert done.returncode == 1 and "needs root" in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("names", [["ground.sock"], ["ground.sock", "start.lock", "spawner.lock"]])
+def test_a_socket_that_somebody_removed_is_made_anew(g: Ground, names: list[str]) -> None:
+    g.ok("run", "-d", "--name", "on", "tools", "sleep", "1000")
+    before = g.ok("inspect", "--format", "{{.State.Pid}}", "on"), json.loads(g.ok("status", "--format", "json"))["pid"]
+    for name in names:
+        (g.run_dir / name).unlink()
+    after = g.ok("inspect", "--format", "{{.State.Pid}}", "on"), json.loads(g.ok("status", "--format", "json"))["pid"]
+    assert after == before

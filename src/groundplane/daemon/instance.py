@@ -23,8 +23,8 @@ ROLES = ("engine", "control-plane", "node")
 
 _OWNER = "owner.lock"
 # By these a directory of ours is known: ROOT's lock, or a store alone (`ground store restore`, `ground apiserver`);
-# what every RUN has before anything else.
-_MARKS = {_OWNER, "store", "start.lock", "spawner.lock", "ground.sock"}
+# what every RUN has before anything else, and what of it is in use where somebody tried to remove it.
+_MARKS = {_OWNER, "store", "start.lock", "spawner.lock", "ground.sock", "c", "s"}
 
 
 def owner(settings: Settings) -> str:

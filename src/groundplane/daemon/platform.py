@@ -41,6 +41,7 @@ from groundplane.runtime.resident.command import spawner_argv
 _log = Log("daemon")
 _STOP_SECONDS = 10.0
 _RETRY_SECONDS = 30.0
+_DOOR_SECONDS = 2.0
 _NOBODY = (sys.executable, "-I", "-S", "-c", "")  # ends at once, well: after it the spawner ends too
 
 
@@ -152,6 +153,15 @@ class Platform:
         await self._network.sweep([s.id for s in self.engine.sandboxes.list()])
         self._door = DockerApi(self.engine, self.settings, platform_routes(self))
         await self._door.start(self.settings.engine_socket)
+        self._tasks.start("door", self._keep_door(self._door))
+
+    async def _keep_door(self, door: DockerApi) -> None:
+        while True:
+            await self._clock.sleep(_DOOR_SECONDS)
+            try:
+                await door.keep()
+            except OSError as error:  # the directory cannot be made at the moment, perhaps
+                _log.warning("nobody can reach the engine", socket=self.settings.engine_socket, error=str(error))
 
     async def _start_control_plane(self) -> None:
         self.control_plane = ControlPlane(self.settings, self._clock)

@@ -24,25 +24,45 @@ class DockerApi:
             make_app(engine, settings, routes), access_log=None, handler_cancellation=True, shutdown_timeout=_GRACE
         )
         self._path = ""
+        self._mode = 0
+        self._site: web.SockSite | None = None
 
     async def start(self, path: str, mode: int = 0o660) -> None:
         """Listen. A socket that a killed predecessor left is replaced: the state root's lock says that we are alone."""
         await self._runner.setup()
+        self._path, self._mode = path, mode
+        await self._listen()
+
+    async def keep(self) -> None:
+        """Listen anew where somebody removed the socket's file: nobody could ask for anything, not even for the end."""
+        before = self._site
+        if before is None or os.path.exists(self._path):
+            return
+        await self._listen()
+        await before.stop()
+
+    async def _listen(self) -> None:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        # unix(7), "Pathname socket ownership and permissions": bind takes the mode of the unbound socket's inode,
-        # so that there is no moment in which others may connect.
-        os.fchmod(listener.fileno(), mode)
-        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
         try:
-            os.unlink(path)
-        except FileNotFoundError:
-            pass
-        listener.bind(path)
-        self._path = path
-        await web.SockSite(self._runner, listener).start()
+            # unix(7), "Pathname socket ownership and permissions": bind takes the mode of the unbound socket's inode,
+            # so that there is no moment in which others may connect.
+            os.fchmod(listener.fileno(), self._mode)
+            os.makedirs(os.path.dirname(self._path), mode=0o755, exist_ok=True)
+            try:
+                os.unlink(self._path)
+            except FileNotFoundError:
+                pass
+            listener.bind(self._path)
+            site = web.SockSite(self._runner, listener)
+            await site.start()
+        except BaseException:
+            listener.close()
+            raise
+        self._site = site
 
     async def stop(self) -> None:
         """Take no more requests, give the open ones a moment, close. Containers are not concerned."""
+        self._site = None
         if self._path:
             try:
                 os.unlink(self._path)
