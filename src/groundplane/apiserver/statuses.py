@@ -163,12 +163,6 @@ def method_not_allowed() -> StatusError:
     return StatusError(405, "MethodNotAllowed", message, {})
 
 
-def method_not_supported(group: str, resource: str, action: str) -> StatusError:
-    """A verb that this one object refuses (errors.NewMethodNotSupported)."""
-    message = f'{action} is not supported on resources of kind "{qualified(group, resource)}"'
-    return StatusError(405, "MethodNotAllowed", message, _details(group, resource, ""))
-
-
 def not_acceptable(offered: Sequence[str]) -> StatusError:
     message = f"406: Not Acceptable\n\nAvailable representations: {', '.join(offered)}"
     return StatusError(406, "NotAcceptable", message, {})

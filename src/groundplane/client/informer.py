@@ -16,7 +16,7 @@ import asyncio
 import heapq
 import itertools
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -345,14 +345,3 @@ def owner_index(obj: Object) -> Iterable[str]:
     for reference in obj["metadata"].get("ownerReferences") or ():
         if reference.get("controller"):
             yield reference["uid"]
-
-
-def field_matches(obj: Object, wanted: Mapping[str, str]) -> bool:
-    """Whether dotted fields of `obj` have exactly these values, a missing field counting as empty."""
-    for path, value in wanted.items():
-        here: object = obj
-        for part in path.split("."):
-            here = here.get(part) if isinstance(here, dict) else None
-        if (here or "") != value:
-            return False
-    return True

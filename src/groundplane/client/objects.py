@@ -101,11 +101,6 @@ def condition_of(obj: Object, type: str) -> Object | None:
     return None
 
 
-def is_condition_true(obj: Object, type: str) -> bool:
-    condition = condition_of(obj, type)
-    return condition is not None and condition.get("status") == "True"
-
-
 def condition(type: str, status: str, reason: str = "", message: str = "", now: float | None = None) -> Object:
     """A condition whose lastTransitionTime is `now`."""
     made = {"type": type, "status": status, "reason": reason, "message": message}

@@ -69,11 +69,6 @@ def zero(type_: Type) -> Any:
     return _reader(type_)({}, [])
 
 
-def cannot_handle(kind: str, version: str, want: str, cause: object) -> str:
-    """The sentence of the 400 that wraps a decoder's error; `want` is the kind that the endpoint serves."""
-    return f'{kind} in version "{version}" cannot be handled as a {want}: {cause}'
-
-
 def unknown_fields(type_: Type, value: Any, path: str = "") -> Iterator[str]:
     """A message for every field of `value` that the type does not have, in the document's order."""
     if isinstance(value, list) and type_.element is not None:

@@ -63,11 +63,6 @@ class Resource:
         return f"{self.plural}.{self.group}" if self.group else self.plural
 
     @property
-    def qualified_kind(self) -> str:
-        """`Pod`, `Deployment.apps`: as messages name a kind."""
-        return f"{self.kind}.{self.group}" if self.group else self.kind
-
-    @property
     def prefix(self) -> str:
         """The store's prefix, with a slash at its end: `/registry/pods/`."""
         group, _, plural = self.stored_as

@@ -69,7 +69,6 @@ class Change(Flag):
     NODE_TAINTS = auto()
     NODE_CAPACITY = auto()
     POD_ENDED = auto()  # a pod that was on a node is gone or finished
-    POD_CHANGED = auto()  # the waiting pod itself
 
 
 @dataclass(frozen=True, slots=True)

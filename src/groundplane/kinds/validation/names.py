@@ -20,7 +20,6 @@ _LABEL_1035 = r"[a-z]([-a-z0-9]*[a-z0-9])?"
 _QUALIFIED = r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
 _LABEL_VALUE = rf"({_QUALIFIED})?"
 _CONFIG_KEY = r"[-._a-zA-Z0-9]+"
-_C_IDENTIFIER = r"[A-Za-z_][A-Za-z0-9_]*"
 _HEADER = r"[-A-Za-z0-9]+"
 _WILDCARD = rf"\*\.{_SUBDOMAIN}"
 _PERCENT = r"[0-9]+%"
@@ -49,10 +48,6 @@ _ENV_TEXT = "a valid environment variable name must consist only of printable AS
 _WILDCARD_TEXT = (
     "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of "
     "lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character"
-)
-_C_IDENTIFIER_TEXT = (
-    "a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric "
-    "characters or '_'"
 )
 
 
@@ -87,7 +82,6 @@ label = _checker(_LABEL, 63, _LABEL_TEXT, "my-name", "123-abc")
 label_1035 = _checker(_LABEL_1035, 63, _LABEL_1035_TEXT, "my-name", "abc-123")
 label_value = _checker(_LABEL_VALUE, 63, _LABEL_VALUE_TEXT, "MyValue", "my_value", "12345")
 wildcard_subdomain = _checker(_WILDCARD, 253, _WILDCARD_TEXT, "*.example.com")
-c_identifier = _checker(_C_IDENTIFIER, 0, _C_IDENTIFIER_TEXT, "my_name", "MY_NAME", "MyName")
 _HEADER_TEXT = "a valid HTTP header must consist of alphanumeric characters or '-'"
 http_header = _checker(_HEADER, 0, _HEADER_TEXT, "X-Header-Name")
 percent = _checker(
