@@ -8,7 +8,7 @@ import os
 import resource
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +103,27 @@ def test_a_full_run_directory_holds_back_and_the_supervisor_lives(run: Run) -> N
                 assert await r.supervisor(id) == supervisor
                 await r.containers.kill(id)
                 await r.containers.wait(id)
+            finally:
+                mount.umount2(str(place), mount.MNT_DETACH)
+
+    run(work())
+
+
+def test_an_end_that_cannot_be_written_is_told_and_cleared_up(run: Run) -> None:
+    async def work() -> None:
+        async with rig() as r:
+            id = await r.create("sleep", "600")
+            place = r.root / "containers" / id
+            mount.mount("small", str(place), "tmpfs", 0, "size=100k")
+            try:
+                await r.containers.start(id)
+                with suppress(OSError), open(place / "filler", "wb", buffering=0) as f:
+                    while True:
+                        f.write(b"x" * 4096)
+                await r.containers.kill(id)
+                assert await r.containers.wait(id) == 137
+                await r.eventually(lambda: not (r.run / "c" / id[:12] / "supervise").exists())
+                assert not (place / "exit").exists()
             finally:
                 mount.umount2(str(place), mount.MNT_DETACH)
 

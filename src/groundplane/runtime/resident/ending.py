@@ -73,7 +73,7 @@ def write_exit_file(path: str, end: Exited, *, started_at: int, sync: bool) -> E
 
     With the start, because an engine that was killed meanwhile may never have heard of it. Written beside, flushed and
     renamed, so that a reader sees all of it or nothing (rename(2)). `sync` waits for the disk, because after a power
-    failure the engine must not take the container for one that never ended.
+    failure the engine must not take the container for one that never ended. Raises OSError.
     """
     if (former := read_exit_file(path)) is not None:
         return former

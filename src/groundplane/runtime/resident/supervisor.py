@@ -293,7 +293,10 @@ class Supervisor:
         except OSError as error:
             self._complain(f"the end of its log is lost: {error}")
         end = Exited(code, oom_killed(self._groups, spec.cgroup), time.time_ns())
-        end = write_exit_file(spec.exit_path, end, started_at=handover.at, sync=spec.sync)
+        try:
+            end = write_exit_file(spec.exit_path, end, started_at=handover.at, sync=spec.sync)
+        except OSError as error:  # a full disk: the engine that listens knows it all the same, and can make room
+            self._complain(f"its end is not written, only told: {error}")
         if self._ours:
             reap(handover.pid)
         self._clients.tell_all(end)
