@@ -15,7 +15,7 @@ import pytest
 from tests.fakes.engine_parts import BusyboxImage
 from tests.real.engine_rig import rig
 
-from groundplane.engine.contract import ImageInfo, NoSuchImage, SandboxSpec, State
+from groundplane.engine.contract import EngineError, ImageInfo, NoSuchImage, SandboxSpec, State
 from groundplane.kernel.processes import start_ticks
 from groundplane.wire.spawner import Pin
 
@@ -26,14 +26,16 @@ Run = Callable[[Any], Any]
 def test_a_half_removed_container_does_not_come_back(run: Run) -> None:
     async def work() -> None:
         async with rig() as r:
-            id = await r.start("true")
+            log = r.root / "pods" / "1.log"  # a pod's lies outside its containers' directories
+            id = await r.start("echo", "words", log_path=str(log))
             await r.containers.wait(id)
             await r.engine_dies()
+            assert log.exists()
             place = r.root / "containers" / id
             place.rename(place.with_name(f".{id}"))  # where a kill of the engine leaves a removal
             await r.engine_starts()
             assert r.containers.list() == []
-            assert os.listdir(place.parent) == []
+            assert os.listdir(place.parent) == os.listdir(log.parent) == []
 
     run(work())
 
@@ -167,5 +169,23 @@ def test_a_sandbox_that_nobody_waits_for_any_more_is_gone(run: Run) -> None:
             assert os.listdir(r.run / "s") == [] and os.listdir(r.root / "sandboxes") == []
             children = Path(f"/proc/{spawner}/task/{spawner}/children")
             await r.eventually(lambda: len(children.read_text().split()) == 1)  # the zygote: no agent, no holder
+
+    run(work())
+
+
+def test_a_sandbox_writes_no_parameter_of_the_host(run: Run) -> None:
+    """Whoever may make a pod names its sysctls: kernel.core_pattern would be root on the host."""
+
+    async def work() -> None:
+        async with rig() as r:
+            for name in ("vm.overcommit_ratio", "kernel/core_pattern", "net.ipv4.ip_forward", "net/../vm/swappiness"):
+                value = Path(f"/proc/sys/{name.replace('.', '/')}").read_text() if ".." not in name else "60"
+                spec = SandboxSpec("pod", network="host", sysctls={name: value})  # what it is now, so no harm is done
+                with pytest.raises(EngineError, match="sysctl"):
+                    await r.sandboxes.create(spec)
+            assert os.listdir(r.run / "s") == [] and os.listdir(r.root / "sandboxes") == []
+            spec = SandboxSpec("pod", network="none", sysctls={"net.ipv4.ip_unprivileged_port_start": "80"})
+            sandbox = await r.sandboxes.create(spec)
+            await r.sandboxes.remove(sandbox.id)
 
     run(work())

@@ -10,6 +10,8 @@ from groundplane.runtime.steps.namespaces import sysctl_name, sysctl_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from groundplane.oci.runtime import Config, Process
 
 _PROPAGATIONS = ("", "shared", "slave", "private", "unbindable", "rshared", "rslave", "rprivate", "runbindable")
@@ -138,22 +140,26 @@ def _validate_namespaces(config: Config) -> set[str]:
 
 
 def _validate_sysctls(config: Config, kinds: set[str]) -> None:
-    """Only what a namespace of the container holds may be written; the rest would change the host."""
+    if not config.linux.sysctl:
+        return
     network = next((n for n in config.linux.namespaces if n.type == "network"), None)
+    apart = kinds if network is not None and _is_another(network.path, "net") else kinds - {"network"}
     for key in config.linux.sysctl:
-        if not {"", ".", ".."}.isdisjoint(sysctl_path(key).split("/")):
-            raise BadConfig(f'sysctl "{key}" is no name: it would lead elsewhere')
-        name = sysctl_name(key)
-        if name in _IPC_SYSCTLS or name.startswith("fs.mqueue."):
-            if "ipc" in kinds:
-                continue
+        check_sysctl(key, apart)
+
+
+def check_sysctl(key: str, kinds: Collection[str]) -> None:
+    """Only what a namespace of one's own holds may be written; the rest would change the host. Raises BadConfig."""
+    if not {"", ".", ".."}.isdisjoint(sysctl_path(key).split("/")):
+        raise BadConfig(f'sysctl "{key}" is no name: it would lead elsewhere')
+    name = sysctl_name(key)
+    if name in _IPC_SYSCTLS or name.startswith("fs.mqueue."):
+        if "ipc" not in kinds:
             raise BadConfig(f'sysctl "{key}" is not allowed in the hosts ipc namespace')
-        if name.startswith("net."):
-            if network is not None and _is_another(network.path, "net"):
-                continue
+    elif name.startswith("net."):
+        if "network" not in kinds:
             raise BadConfig(f'sysctl "{key}" not allowed in host network namespace')
-        if name == "kernel.domainname" and "uts" in kinds:
-            continue
-        if name == "kernel.hostname":
-            raise BadConfig(f'sysctl "{key}" is not allowed as it conflicts with the OCI "hostname" field')
+    elif name == "kernel.hostname":
+        raise BadConfig(f'sysctl "{key}" is not allowed as it conflicts with the OCI "hostname" field')
+    elif name != "kernel.domainname" or "uts" not in kinds:
         raise BadConfig(f'sysctl "{key}" is not in a separate kernel namespace')

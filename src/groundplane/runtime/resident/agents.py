@@ -23,6 +23,8 @@ from groundplane.runtime.created import Created
 from groundplane.runtime.failures import LaunchError
 from groundplane.runtime.resident.channel import Channel
 from groundplane.runtime.resident.launcher import write_file
+from groundplane.runtime.steps.namespaces import sysctl_path
+from groundplane.runtime.validate import BadConfig, check_sysctl
 from groundplane.wire.spawner import Exec, Exited, Failed, Message, Pin, Pinned, Started
 
 _NAMESPACES = {
@@ -89,6 +91,9 @@ def _pin(order: Pin) -> Message:
     made: list[str] = []
     holder = 0
     try:
+        sysctls = [sysctl.partition("=")[::2] for sysctl in order.sysctls]
+        for name, _ in sysctls:  # whoever may make a pod chose them, and here they are written as root
+            check_sysctl(name, ["network" if kind == "net" else kind for kind in order.namespaces])
         flags = 0
         for name in order.namespaces:
             flags |= _NAMESPACES[name]
@@ -97,9 +102,8 @@ def _pin(order: Pin) -> Message:
             loopback_up()
         if order.hostname and "uts" in order.namespaces:
             sethostname(order.hostname)
-        for sysctl in order.sysctls:
-            name, _, value = sysctl.partition("=")
-            write_text("/proc/sys/" + name.replace(".", "/"), value)
+        for name, value in sysctls:
+            write_text(f"/proc/sys/{sysctl_path(name)}", value)
         if "pid" in order.namespaces:
             holder = _hold_pid_namespace()
             # By us, because the engine may be killed before it hears of it, and then finds it here.
@@ -110,7 +114,7 @@ def _pin(order: Pin) -> Message:
             made.append(path)
             source = f"/proc/{holder}/ns/pid" if name == "pid" else f"/proc/self/ns/{name}"
             mount.mount(source, path, "", mount.MS_BIND)
-    except (KernelError, OSError, KeyError) as error:
+    except (BadConfig, KernelError, OSError, KeyError) as error:
         _undo(made, holder)
         return Failed(1, f"namespaces of {order.directory}: {error}")
     return Pinned()
