@@ -2,13 +2,14 @@
 
 GET /         the page; each request adds one to the counter, under a lock, in the file that all pods mount
 GET /healthz  200 while the service takes requests
-SIGTERM       finish what is being answered, then end
+SIGTERM       answer everybody who has connected, then end
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import select
 import signal
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -56,6 +57,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
     print(f"{POD} serves version {VERSION}", flush=True)
     server.serve_forever(poll_interval=0.05)
+    while select.select([server], [], [], 0)[0]:  # whoever had connected when the signal came is answered, too
+        server.handle_request()
     server.server_close()
 
 

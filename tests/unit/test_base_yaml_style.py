@@ -56,4 +56,4 @@ def test_a_few_lines_that_stand_for_billions() -> None:
 
 
 def test_ordinary_aliases() -> None:
-    assert yaml_loads("a: &a {k: [1]}\nb: *a\nc: *a\n") == dict.fromkeys("abc", {"k": [1]})
+    assert yaml_loads("a: &a {k: [1]}\nb: *a\nc: *a\n") == {key: {"k": [1]} for key in "abc"}

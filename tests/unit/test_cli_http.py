@@ -11,14 +11,15 @@ from contextlib import contextmanager
 
 import pytest
 
+from groundplane.base.errors import GroundError
 from groundplane.cli.api import Api, ApiError, EngineDown
 from groundplane.cli.http import ProtocolError, Response, quote, send, target
 from groundplane.cli.place import Place
 
 
 @contextmanager
-def answering(*pieces: bytes) -> Iterator[tuple[str, list[bytes]]]:
-    """A socket whose one client gets these pieces; what the client sent."""
+def answering(*pieces: bytes, after: int = 0) -> Iterator[tuple[str, list[bytes]]]:
+    """A socket whose one client gets these pieces, `after` others whose connection is closed; what they sent."""
     received: list[bytes] = []
     with (
         tempfile.TemporaryDirectory(prefix="ground-test-", dir="/tmp") as directory,
@@ -29,6 +30,10 @@ def answering(*pieces: bytes) -> Iterator[tuple[str, list[bytes]]]:
         listener.listen()
 
         def serve() -> None:
+            for _ in range(after):
+                connection, _ = listener.accept()
+                with connection:
+                    received.append(connection.recv(65536))
             connection, _ = listener.accept()
             with connection:
                 received.append(connection.recv(65536))
@@ -111,3 +116,17 @@ def test_errors_carry_the_engines_sentence() -> None:
 def test_without_an_engine() -> None:
     with pytest.raises(EngineDown, match="no engine is running here"):
         api("/nowhere/ground.sock").json("GET", "/version")
+
+
+def test_an_engine_that_ends_before_it_answers_is_asked_again() -> None:
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+    with answering(answer, after=1) as (path, received):
+        assert api(path).json("GET", "/info") == {}
+        assert len(received) == 2
+
+
+def test_what_would_change_something_is_not_sent_twice() -> None:
+    with answering() as (path, received):
+        with pytest.raises(GroundError, match="the engine did not answer"):
+            api(path).open("POST", "/containers/c/start")
+        assert len(received) == 1

@@ -26,6 +26,10 @@ class ApiError(GroundError):
         self.message = message
 
 
+class NoAnswer(GroundError):
+    """The engine took a request and ended, or broke the connection, before it answered."""
+
+
 class EngineDown(GroundError):
     """There is no engine behind the socket."""
 
@@ -48,7 +52,13 @@ class Api:
         upgrade: bool = False,
     ) -> Response:
         """Send a request and read the answer's head. Raises ApiError for a status of 400 and above."""
-        response = self._response(self.send(method, path, query, body, upgrade=upgrade))
+        try:
+            response = self.send(method, path, query, body, upgrade=upgrade).response()
+        except NoAnswer:
+            if method != "GET":
+                raise
+            # An engine that ended is started again at once, and asking twice changes nothing.
+            response = self.send(method, path, query, body).response()
         if response.status >= 400:
             raise _error(response)
         return response
@@ -88,10 +98,6 @@ class Api:
         """The answer's document; None where it has no body."""
         return _document(self.open(method, path, query, body))
 
-    @staticmethod
-    def _response(pending: Pending) -> Response:
-        return pending.response()
-
 
 class Pending:
     """A request that was sent."""
@@ -107,7 +113,7 @@ class Pending:
         try:
             return Response(self._socket)
         except (ProtocolError, OSError) as error:
-            raise GroundError(f"the engine did not answer: {error}") from error
+            raise NoAnswer(f"the engine did not answer: {error}") from error
 
     def json(self) -> Any:
         response = self.response()

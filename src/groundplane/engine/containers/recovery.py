@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from groundplane.base import files
 from groundplane.base.log import Log
+from groundplane.engine.containers import logs
 from groundplane.engine.containers.life import Lives
 from groundplane.engine.containers.places import Places
 from groundplane.engine.containers.record import DamagedRecord, HalfMade, Record, load, read_end, save_state
@@ -43,8 +45,7 @@ async def recover(places: Places, lives: Lives, snapshots: Snapshots, groups: Gr
             _log.error("container left alone", container=directory.name[:12], why=str(error))
             damaged.append(directory.name)
             continue
-        _sweep(directory.name.removeprefix("."), places, groups)
-        shutil.rmtree(directory, ignore_errors=True)
+        _take_away(directory, places, groups)
     await asyncio.gather(*(_recover(record, places, lives) for record in records))
     running = {record.id for record in records if record.state is State.RUNNING}
     known = [*(record.id for record in records), *damaged]
@@ -69,6 +70,15 @@ def _found(directory: Path) -> Record | None:
     except HalfMade as error:
         _log.warning("half-made container removed", container=directory.name[:12], why=str(error))
         return None
+
+
+def _take_away(directory: Path, places: Places, groups: Groups) -> None:
+    """The rest of a container that is half made or half removed. A pod's log lies elsewhere: its record says where."""
+    with suppress(HalfMade, DamagedRecord):
+        for path in logs.files_of(load(directory).log_path):
+            Path(path).unlink(missing_ok=True)
+    _sweep(directory.name.removeprefix("."), places, groups)
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 async def _recover(record: Record, places: Places, lives: Lives) -> None:
