@@ -20,6 +20,7 @@ from groundplane.kernel.cgroups import registry
 from groundplane.runtime.beside import exec_process
 from groundplane.runtime.failures import LaunchError
 from groundplane.runtime.hooks import run_poststart
+from groundplane.runtime.stages.favours import send_with_fd
 
 pytestmark = pytest.mark.needs("root", "cgroups", "busybox")
 
@@ -150,8 +151,23 @@ def test_an_agent_for_a_process_beside_init(box: Box) -> None:
 
 def test_an_agent_that_is_not_there_is_an_error(box: Box) -> None:
     notifying(box, box.directory / "nobody", "mkdir")
-    with pytest.raises(LaunchError, match=r"seccomp agent: dial unix .*/nobody: no such file or directory"):
+    with pytest.raises(
+        LaunchError, match=r"failed to connect with seccomp agent .*: dial unix .*/nobody: connect: no su"
+    ):
         box.create()
+
+
+def test_an_agent_that_has_read_everything_may_go_at_once() -> None:
+    ours, theirs = socket.socketpair()
+
+    class Hasty(socket.socket):
+        def sendmsg(self, *arguments: Any) -> int:
+            sent: int = super().sendmsg(*arguments)
+            theirs.close()
+            return sent
+
+    with theirs, Hasty(fileno=ours.detach()) as endpoint:
+        send_with_fd(endpoint, b"{}", 0)
 
 
 def test_a_listener_nobody_asks_for_is_passed_over(box: Box) -> None:

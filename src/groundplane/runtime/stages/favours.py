@@ -97,18 +97,24 @@ def hand_over_listener(
     if metadata:
         document["metadata"] = metadata
     document["state"] = complete_state(state, pid)
+    what = f"failed to connect with seccomp agent specified in the seccomp profile: dial unix {path}: connect"
     fd = pidfd_getfd(pidfd, descriptor)
     try:
         endpoint = socket(_AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
         try:
             endpoint.connect(path)
-            data = json.dumps(document).encode()
-            sent = endpoint.sendmsg([data], [(SOL_SOCKET, SCM_RIGHTS, fd.to_bytes(4, "little"))])
-            endpoint.sendall(data[sent:])
+            what = f"cannot send seccomp fd to {path}"
+            send_with_fd(endpoint, json.dumps(document).encode(), fd)
         finally:
             endpoint.close()
     except OSError as error:
-        problem = strerror(error.errno or 0)
-        raise FavourError(f"error during container init: seccomp agent: dial unix {path}: {problem}") from error
+        raise FavourError(f"error during container init: {what}: {strerror(error.errno or 0)}") from error
     finally:
         os.close(fd)
+
+
+def send_with_fd(endpoint: socket, data: bytes, fd: int) -> None:
+    """Send all of `data`, and the descriptor with its first byte. Raises OSError."""
+    sent = endpoint.sendmsg([data], [(SOL_SOCKET, SCM_RIGHTS, fd.to_bytes(4, "little"))])
+    if sent < len(data):  # to send nothing more is EPIPE where who has read all of it is gone already
+        endpoint.sendall(data[sent:])
