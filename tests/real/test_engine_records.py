@@ -131,6 +131,23 @@ def test_a_container_outlives_its_image(run: Run) -> None:
     run(work())
 
 
+def test_a_removal_that_nobody_waits_for_is_told(run: Run) -> None:
+    async def work() -> None:
+        async with rig() as r:
+            id = await r.create("true")
+            events = r.containers.events()
+            end = asyncio.ensure_future(r.containers.wait(id, next_exit=True))
+            removal = asyncio.ensure_future(r.containers.remove(id))
+            await asyncio.sleep(0)
+            removal.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await removal
+            assert (await anext(events)).action == "destroy"
+            assert await end == 0
+
+    run(work())
+
+
 def processes_in(namespace: int) -> list[str]:
     found = []
     for name in filter(str.isdigit, os.listdir("/proc")):

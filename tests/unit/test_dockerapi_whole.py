@@ -49,6 +49,36 @@ def test_a_handler_outlives_its_client(tmp_path: Path, run: Run) -> None:
     run(work())
 
 
+def test_who_only_waits_does_not_hold_up_the_end(tmp_path: Path, run: Run) -> None:
+    async def work() -> None:
+        entered, tidied = asyncio.Event(), asyncio.Event()
+
+        async def waits(request: web.Request) -> web.Response:
+            entered.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                tidied.set()
+            return web.Response()
+
+        app = web.Application()
+        prepare_whole(app)
+        app.router.add_post("/", whole(waits))
+        runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0)
+        await runner.setup()
+        await web.UnixSite(runner, str(tmp_path / "s")).start()
+        _, writer = await asyncio.open_unix_connection(str(tmp_path / "s"))
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+        await entered.wait()
+        await finish_whole(app, grace=0)
+        assert tidied.is_set()
+        writer.close()
+        await writer.wait_closed()
+        await runner.cleanup()
+
+    run(work())
+
+
 def test_work_in_a_thread_ends_before_its_waiter(run: Run) -> None:
     async def work() -> None:
         started, go_on = threading.Event(), threading.Event()

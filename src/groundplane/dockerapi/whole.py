@@ -11,6 +11,8 @@ import asyncio
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+_GRACE = 10.0  # seconds
+
 
 class _Running:
     """The tasks of one application."""
@@ -40,10 +42,19 @@ def prepare_whole(app: web.Application) -> None:
     app[_RUNNING] = _Running()
 
 
-async def finish_whole(app: web.Application) -> None:
-    """Wait for those under way. Called when the door has closed."""
-    if running := set(app[_RUNNING].tasks):
-        await asyncio.wait(running)
+async def finish_whole(app: web.Application, grace: float = _GRACE) -> None:
+    """Wait for those under way, at most `grace` seconds. Called when the door has closed.
+
+    Then they are cancelled: one that only waits (`stop --time 3600`) must not hold up the engine's end, and what the
+    engine must not leave half done it does to its end all the same.
+    """
+    if not (running := set(app[_RUNNING].tasks)):
+        return
+    _, late = await asyncio.wait(running, timeout=grace)
+    for task in late:
+        task.cancel()
+    if late:
+        await asyncio.wait(late)
 
 
 def _look_at(task: asyncio.Future[web.StreamResponse]) -> None:

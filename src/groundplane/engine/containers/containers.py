@@ -137,7 +137,7 @@ class Containers:
             self._places.directory(id).mkdir(parents=True, mode=0o700)
             save(record, self._places.directory(id))
         except BaseException:
-            await self._discard(record)
+            await to_its_end(self._discard(record))
             raise
         self._records[id] = record
         self._lives.tell(record, "create")
@@ -182,8 +182,12 @@ class Containers:
                     )
                 await self._lives.stop(record, 9, -1)
             await self._lives.settled(record)
-            await to_its_end(self._discard(record))  # nobody would find the rest before the engine's next start
-            self._lives.tell(record, "destroy")
+            try:
+                await to_its_end(self._discard(record))  # nobody would find the rest before the engine's next start
+            finally:
+                if record.id not in self._records:  # gone, whatever is left of it, and whoever has asked
+                    record.announce()
+                    self._lives.tell(record, "destroy")
 
     async def _discard(self, record: Record) -> None:
         """Take away every trace. The record is renamed first: found like that after a kill, the rest is finished."""
