@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.fakes.machine import Bench, bench
 
-from groundplane.client.contract import APPLY_PATCH, MERGE_PATCH, ApiError, WatchEvent
+from groundplane.client.contract import APPLY_PATCH, MERGE_PATCH, STRATEGIC_PATCH, ApiError, WatchEvent
 
 MAPS = "/api/v1/namespaces/default/configmaps"
 PODS = "/api/v1/namespaces/default/pods"
@@ -384,5 +384,53 @@ def test_only_known_resources_are_counted() -> None:
             assert ("list", "pods") in counted
             assert {resource for _, resource in counted} <= {"", "pods", "namespaces", "serviceaccounts"}
             assert {verb for verb, resource in counted if not resource} == {""}
+
+    run(work())
+
+
+def test_a_certificate_request_says_who_made_it() -> None:
+    """A signer decides by it."""
+    path = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
+
+    async def work() -> None:
+        async with bench() as b:
+            claim = {"username": "system:node:a", "groups": ["system:masters"], "uid": "x", "extra": {"a": ["b"]}}
+            spec = {"request": "aGFsbG8=", "signerName": "example.com/x", "usages": ["client auth"], **claim}
+            made = await b.ok("POST", path, {"metadata": {"name": "r"}, "spec": spec})
+            assert (made["spec"]["username"], made["spec"]["groups"]) == ("admin", ["system:masters"])
+            assert "uid" not in made["spec"] and "extra" not in made["spec"]
+            other = {"spec": {"username": "root", "signerName": "example.com/y"}, "metadata": {"labels": {"a": "b"}}}
+            changed = await b.ok("PATCH", f"{path}/r", other, MERGE_PATCH)
+            assert changed["spec"] == made["spec"] and changed["metadata"]["labels"] == {"a": "b"}
+
+    run(work())
+
+
+def test_windows_of_a_pod_let_nothing_invalid_through() -> None:
+    async def work() -> None:
+        async with bench() as b:
+            small = {"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"cpu": "2", "memory": "2Gi"}}
+            containers = [{"name": "c", "image": "x", "resources": small}]
+            await b.ok("POST", PODS, pod(containers=containers))
+
+            async def refused(window: str, spec: dict[str, Any]) -> str:
+                found = await b.refused("PATCH", f"{PODS}/p/{window}", {"spec": spec}, STRATEGIC_PATCH)
+                assert found["code"] == 422
+                return str(found["message"])
+
+            for resources, said in (
+                ({"requests": {"cpu": "-1"}}, "spec.containers[0].resources.requests[cpu]"),
+                ({"requests": {"cpu": "3"}}, "must be less than or equal to cpu limit"),
+                ({"requests": {"cpu": "2", "memory": "2Gi"}}, "Pod QOS Class may not change as a result of resizing"),
+            ):
+                assert said in await refused("resize", {"containers": [{"name": "c", "resources": resources}]})
+            for debugger in ({"name": "c", "image": "x"}, {"name": "Bad_", "image": "x"}, {"name": "d"}):
+                assert "spec.ephemeralContainers[0]" in await refused(
+                    "ephemeralcontainers", {"ephemeralContainers": [debugger]}
+                )
+            good = {"ephemeralContainers": [{"name": "d", "image": "x"}]}
+            await b.ok("PATCH", f"{PODS}/p/ephemeralcontainers", {"spec": good}, STRATEGIC_PATCH)
+            more = {"containers": [{"name": "c", "resources": {"requests": {"cpu": "1500m"}}}]}
+            await b.ok("PATCH", f"{PODS}/p/resize", {"spec": more}, STRATEGIC_PATCH)
 
     run(work())

@@ -141,6 +141,11 @@ def _claim_create(obj: Object, now: str) -> None:
     _both_data_sources(obj["spec"])
 
 
+def _signing_update(new: Object, old: Object, now: str) -> None:
+    """What was asked for, and by whom, stays; silently, as upstream's strategy has it."""
+    keep(new, old, "spec")
+
+
 def _claim_update(new: Object, old: Object, now: str) -> None:
     _both_data_sources(new["spec"])
 
@@ -178,6 +183,7 @@ STEPS: dict[tuple[str, str], tuple[OnCreate | None, OnUpdate | None, OnUpdate | 
     ("apps", "daemonsets"): (_daemon_set_create, _daemon_set_update, None),
     ("apps", "deployments"): (None, _deployment_update, None),
     ("batch", "jobs"): (_job_create, None, None),
+    ("certificates.k8s.io", "certificatesigningrequests"): (None, _signing_update, None),
     ("apiextensions.k8s.io", "customresourcedefinitions"): (_definition_create, None, None),
 }
 

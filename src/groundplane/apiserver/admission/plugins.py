@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from groundplane.apiserver.access.escalation import Escalation
 from groundplane.apiserver.admission.access import EscalationCheck, NodeRestriction
 from groundplane.apiserver.admission.accounts import ServiceAccount
+from groundplane.apiserver.admission.certificates import CertificateRequester
 from groundplane.apiserver.admission.contract import Plugin
 from groundplane.apiserver.admission.limits import LimitRanger
 from groundplane.apiserver.admission.namespaces import NamespaceLifecycle
@@ -47,5 +48,6 @@ def default(machine: Machine, escalation: Escalation) -> list[Plugin]:
         RuntimeClass(),
         DefaultIngressClass(),
         DefaultStorageClass(),
+        CertificateRequester(),
         EscalationCheck(escalation),
     ]

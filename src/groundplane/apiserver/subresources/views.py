@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 
 from groundplane.apiserver.cache.stored import Object
 from groundplane.apiserver.statuses import Cause, FieldCause
+from groundplane.kinds.pods import qos_class
+from groundplane.kinds.validation import pods as pod_rules
 
 
 def _finalize(new: Object, old: Object) -> Object:
@@ -67,8 +69,23 @@ def prepare(subresource: str, new: Object, old: Object) -> Object:
 
 def validate(subresource: str, new: Object, old: Object) -> Sequence[Cause]:
     """Complaints about what was changed through `subresource`."""
-    if subresource != "ephemeralcontainers":
+    if subresource == "resize":
+        return [*pod_rules.create(new), *_same_quality(new, old)]
+    if subresource == "ephemeralcontainers":
+        return [*_same_debuggers(new, old), *pod_rules.create(new)]
+    return []
+
+
+def _same_quality(new: Object, old: Object) -> Sequence[Cause]:
+    """ValidatePodResize: what a node has promised a pod may become more or less, not another kind of promise."""
+    before = (old.get("status") or {}).get("qosClass") or qos_class(old)
+    if qos_class(new) == before:
         return []
+    why = f'Invalid value: "{before}": Pod QOS Class may not change as a result of resizing'
+    return [FieldCause("FieldValueInvalid", "spec", why)]
+
+
+def _same_debuggers(new: Object, old: Object) -> Sequence[Cause]:
     before = {c["name"]: c for c in old["spec"].get("ephemeralContainers") or ()}
     after = {c["name"]: c for c in new["spec"].get("ephemeralContainers") or ()}
     field = "spec.ephemeralContainers"
