@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -142,5 +143,21 @@ def test_top_shows_the_container_s_processes_only(run: Run) -> None:
             found: list[str] = []
             while sorted(found) != ["sleep 600", "sleep 601"]:  # the test's own deadline bounds it
                 found = [row[-1] for row in (await h.get(f"/containers/{id}/top"))["Processes"]]
+
+    run(work())
+
+
+def test_sources_of_mounts_are_made_or_wanted(run: Run, tmp_path: Path) -> None:
+    async def work() -> None:
+        async with house() as h:
+            missing = tmp_path / "a/b"
+            long = {"Type": "bind", "Source": str(missing), "Target": "/x"}
+            body = {"Image": "busybox", "HostConfig": {"Mounts": [long]}}
+            async with h.client.post("/containers/create", json=body) as answer:
+                assert answer.status == 400
+                assert (await answer.json())["message"].endswith(f"bind source path does not exist: {missing}")
+            id = await h.start("sh", "-c", "echo here > /x/y", Binds=[f"{missing}:/x"])
+            assert await h.rig.containers.wait(id) == 0
+            assert (missing / "y").read_text() == "here\n"
 
     run(work())

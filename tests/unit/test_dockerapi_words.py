@@ -98,6 +98,9 @@ def test_limits_and_security() -> None:
         MaskedPaths=[],
         GroupAdd=["7"],
         Ulimits=[{"Name": "nofile", "Soft": 1, "Hard": 2}],
+        MemorySwappiness=-1,  # and what it sends for nothing
+        Dns=[],
+        OomKillDisable=False,
     )
     assert made.resources == Resources(cpu_quota=150_000, cpu_period=100_000, memory=64 << 20)
     assert made.security.no_new_privileges and made.security.seccomp == "unconfined"
@@ -115,6 +118,9 @@ def test_limits_and_security() -> None:
         {"NetworkMode": "mine"},
         {"NetworkMode": "container:x"},
         {"VolumesFrom": ["x"]},
+        {"ExtraHosts": ["a:1.2.3.4"]},
+        {"MemorySwap": 1 << 30},
+        {"UTSMode": "host"},
         {"Binds": ["named:/x"]},
         {"Mounts": [{"Type": "volume", "Target": "/x"}]},
         {"DeviceRequests": [{}]},

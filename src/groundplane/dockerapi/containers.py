@@ -11,7 +11,7 @@ from typing import cast
 from aiohttp import web
 
 from groundplane.base.jsonyaml import dumps
-from groundplane.dockerapi.create import Reader, container_spec, updated
+from groundplane.dockerapi.create import Reader, container_spec, make_sources, updated
 from groundplane.dockerapi.door import Door, door, json_answer, no_content
 from groundplane.dockerapi.errors import answer
 from groundplane.dockerapi.query import Filters, filters, flag, json_body, labels_match, number
@@ -26,9 +26,11 @@ _CANNOT_START = ("executable file not found", "no such file or directory", "perm
 
 async def create(request: web.Request) -> web.Response:
     here = door(request)
-    spec = container_spec(request.query.get("name", ""), await json_body(request))
+    body = await json_body(request)
+    spec = container_spec(request.query.get("name", ""), body)
     # A container has its image's labels too: listings and events are filtered by them (moby: daemon.mergeAndVerify)
     settings = here.engine.images.resolve(spec.image).config.get("config") or {}
+    make_sources(body)
     id = await here.engine.containers.create(replace(spec, labels={**(settings.get("Labels") or {}), **spec.labels}))
     return json_answer({"Id": id, "Warnings": []}, status=201)
 

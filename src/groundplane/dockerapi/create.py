@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, TypeVar
@@ -9,6 +10,34 @@ from typing import Any, TypeVar
 from groundplane.dockerapi.errors import NotOffered
 from groundplane.engine.contract import BadParameter, ContainerSpec, Mount, Resources, Security
 
+# Members of HostConfig that would be passed over in silence; -1 is docker's word for the default of some.
+_NOT_YET = {
+    "VolumesFrom": "--volumes-from",
+    "VolumeDriver": "--volume-driver",
+    "Links": "--link",
+    "ExtraHosts": "--add-host",
+    "Dns": "--dns",
+    "DnsSearch": "--dns-search",
+    "DnsOptions": "--dns-option",
+    "DeviceRequests": "--gpus",
+    "DeviceCgroupRules": "--device-cgroup-rule",
+    "MemorySwap": "--memory-swap",
+    "MemorySwappiness": "--memory-swappiness",
+    "MemoryReservation": "--memory-reservation",
+    "OomKillDisable": "--oom-kill-disable",
+    "CpusetMems": "--cpuset-mems",
+    "CpuRealtimePeriod": "--cpu-rt-period",
+    "CpuRealtimeRuntime": "--cpu-rt-runtime",
+    "BlkioWeight": "--blkio-weight",
+    "BlkioWeightDevice": "--blkio-weight-device",
+    "BlkioDeviceReadBps": "--device-read-bps",
+    "BlkioDeviceWriteBps": "--device-write-bps",
+    "BlkioDeviceReadIOps": "--device-read-iops",
+    "BlkioDeviceWriteIOps": "--device-write-iops",
+    "CgroupParent": "--cgroup-parent",
+    "StorageOpt": "--storage-opt",
+    "UTSMode": "--uts",
+}
 _NO_BRIDGE = "bridge networks are not offered yet: use `--network host` or `--network none`"
 _T = TypeVar("_T")
 _PROPAGATIONS = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
@@ -106,13 +135,9 @@ def _refuse(read: Reader, host: Reader) -> None:
         raise NotOffered(
             f"restart policy {policy!r} is not offered yet: leave it out, or run the program as a Deployment"
         )
-    for name, words in (
-        ("VolumesFrom", "--volumes-from is not offered yet: name the host's directories with -v"),
-        ("Links", "--link is not offered yet"),
-        ("DeviceRequests", "--gpus is not offered yet"),
-    ):
-        if host.list(name):
-            raise NotOffered(words)
+    for name, option in _NOT_YET.items():
+        if host.document.get(name) not in (None, "", 0, -1, False, [], {}):
+            raise NotOffered(f"{option} is not offered yet")
     if read.mapping("Volumes"):
         raise NotOffered("anonymous volumes are not offered yet: use -v with a directory of the host, or --tmpfs")
     health = read.mapping("Healthcheck")
@@ -182,6 +207,26 @@ def _binds(items: Sequence[str]) -> list[Mount]:
         propagation = next((o for o in options if o in _PROPAGATIONS), "rprivate")
         found.append(Mount(parts[1], parts[0], read_only="ro" in options, propagation=propagation))
     return found
+
+
+def make_sources(body: Mapping[str, Any]) -> None:
+    """Directories that `-v` names and that do not exist are made, as by docker; `--mount` wants them to be there.
+
+    Raises BadParameter in its words (moby: volume/mounts).
+    """
+    host = Reader(Reader(body).mapping("HostConfig"))
+    for item in host.texts("Binds"):
+        source = item.partition(":")[0]
+        try:
+            if not os.path.exists(source):
+                os.makedirs(source)
+        except OSError as error:
+            raise BadParameter(f"error while creating mount source path '{source}': {error.strerror}") from error
+    for item in host.list("Mounts"):
+        if item.get("Type") == "bind" and not os.path.exists(item["Source"]):
+            raise BadParameter(
+                f'invalid mount config for type "bind": bind source path does not exist: {item["Source"]}'
+            )
 
 
 def _check_source(source: str) -> None:
