@@ -20,7 +20,7 @@ async def made(b: Bench, name: str) -> dict[str, Any]:
 def test_tokens_and_exact_reads_expire(run: Run) -> None:
     async def scenario() -> None:
         async with bench() as b:
-            upkeep = Upkeep(b.machine)
+            upkeep = Upkeep(b.machine, "127.0.0.1")
             upkeep.start()
             for name in "abc":
                 last = await made(b, name)

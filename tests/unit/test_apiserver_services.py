@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from tests.fakes.machine import bench
 
+from groundplane.apiserver import delivery
 from groundplane.apiserver.services.ranges import Full, OutOfRange, Range, Taken, ip_band, port_band
+from groundplane.apiserver.upkeep import OWN_EVERY, Upkeep
 from groundplane.client.contract import MERGE_PATCH
 
 SERVICES = "/api/v1/namespaces/default/services"
@@ -79,6 +81,29 @@ def test_a_second_family_is_refused_as_on_a_single_stack_cluster() -> None:
             assert (made["spec"]["ipFamilyPolicy"], made["spec"]["ipFamilies"]) == ("SingleStack", ["IPv4"])
             made = await b.ok("POST", SERVICES, service("c", clusterIP="None"))
             assert (made["spec"]["ipFamilyPolicy"], made["spec"]["ipFamilies"]) == ("RequireDualStack", both)
+
+    asyncio.run(work())
+
+
+def test_the_clusters_own_service_comes_back() -> None:
+    async def work() -> None:
+        async with bench() as b:
+            await delivery.deliver(b.machine, "10.0.0.1")
+            before = await b.ok("GET", f"{SERVICES}/kubernetes")
+            slices = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
+            for path in (SERVICES, "/api/v1/namespaces/default/endpoints", slices):
+                await b.ok("DELETE", f"{path}/kubernetes")
+            upkeep = Upkeep(b.machine, "10.0.0.1")
+            upkeep.start()
+            await b.clock.advance(OWN_EVERY)
+            after = await b.ok("GET", f"{SERVICES}/kubernetes")
+            assert after["spec"] == before["spec"] and after["metadata"]["uid"] != before["metadata"]["uid"]
+            [found] = (await b.ok("GET", slices))["items"]
+            assert found["endpoints"][0]["addresses"] == ["10.0.0.1"]
+            revision = b.machine.cache.revision
+            await b.clock.advance(OWN_EVERY)
+            assert b.machine.cache.revision == revision  # what is there is left alone
+            await upkeep.stop()
 
     asyncio.run(work())
 

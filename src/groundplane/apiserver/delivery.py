@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from groundplane.apiserver import lifecycle, statuses
 from groundplane.apiserver.bootstrap.plan import plan
-from groundplane.apiserver.cache.stored import Object
+from groundplane.apiserver.cache.stored import Object, Stored
 from groundplane.apiserver.registry import Endpoint
 from groundplane.apiserver.storage.objects import Raced
 from groundplane.base import jsonyaml
@@ -35,14 +35,18 @@ async def deliver(machine: Machine, address: str) -> None:
     raise statuses.internal("the delivered objects could not be written: other servers changed them again and again")
 
 
+async def bring_back(machine: Machine, address: str) -> None:
+    """Make those of this server's own objects again that are gone: pods find the API by them. Raises StatusError."""
+    gone = [obj for obj in _own(machine, address) if _living(machine, obj) is None]
+    await _all(_keep(machine, obj) for obj in gone)
+
+
 async def _deliver(machine: Machine, address: str) -> bool:
     """Write what is missing or old; False where another server of the same store was faster with some of it."""
     now = rfc3339(machine.clock.time())
 
     def find(wanted: Object) -> Object | None:
-        endpoint = _endpoint(machine, wanted)
-        meta = wanted["metadata"]
-        stored = endpoint.objects.find(meta.get("namespace", ""), meta["name"])
+        stored = _living(machine, wanted)
         return stored.object if stored is not None else None
 
     todo = plan(pack.bootstrap_objects(), find, now)
@@ -100,8 +104,7 @@ async def _create(machine: Machine, obj: Object) -> None:
 
 async def _keep(machine: Machine, obj: Object) -> None:
     """Create an object of this server's own, or bring the part that follows its address up to date."""
-    endpoint, meta = _endpoint(machine, obj), obj["metadata"]
-    living = endpoint.objects.find(meta.get("namespace", ""), meta["name"])
+    living = _living(machine, obj)
     if living is None:
         await _create(machine, obj)
         if obj["kind"] == "Service":
@@ -110,7 +113,12 @@ async def _keep(machine: Machine, obj: Object) -> None:
         return
     whole = _complete(machine, obj)
     kept = {k: v for k, v in whole.items() if k not in ("metadata", "status")}
-    await endpoint.objects.replace(living, {**living.object, **kept})
+    await _endpoint(machine, obj).objects.replace(living, {**living.object, **kept})
+
+
+def _living(machine: Machine, obj: Object) -> Stored | None:
+    meta = obj["metadata"]
+    return _endpoint(machine, obj).objects.find(meta.get("namespace", ""), meta["name"])
 
 
 def _own(machine: Machine, address: str) -> list[Object]:

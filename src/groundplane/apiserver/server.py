@@ -60,7 +60,7 @@ class ApiServer:
         self._desk = desk
         self._edge: HttpEdge | None = None
         self._http: Server | None = None
-        self._upkeep = Upkeep(machine)
+        self._upkeep = Upkeep(machine, settings.node_ip or _LOOPBACK)
 
     def transport(self, user: User, agent: str = "groundplane") -> LocalTransport:
         """A transport that speaks as `user`; `agent` is what managedFields call it."""
