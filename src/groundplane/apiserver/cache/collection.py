@@ -7,11 +7,16 @@ from collections import deque
 from collections.abc import Callable
 
 from groundplane.apiserver.cache.stored import Shape, Stored
+from groundplane.base.jsonyaml import DecodeError
+from groundplane.base.log import Log
 from groundplane.store.contract import Entry, Event, EventType
 
+_log = Log("apiserver.cache")
 # Upstream's watch cache keeps at least 100 events and grows with the rate; a fixed, generous ring is simpler. Each
-# entry is two references; the bytes are shared with the living objects.
+# entry is two references, and keeps what was overwritten or deleted alive: hence also a limit in bytes, so that
+# somebody who writes large objects over and over does not fill memory.
 HISTORY = 4096
+HISTORY_BYTES = 64 << 20
 
 
 class Change:
@@ -38,6 +43,11 @@ class Change:
         return self._gone
 
     @property
+    def size(self) -> int:
+        """Bytes that this keeps alive: what it replaced or deleted."""
+        return len(self.previous.raw) if self.previous is not None else 0
+
+    @property
     def key(self) -> str:
         either = self.stored or self.previous
         assert either is not None
@@ -56,6 +66,7 @@ class Collection:
         self._items: dict[str, Stored] = {}
         self._keys: list[str] = []
         self._history: deque[Change] = deque()
+        self._history_bytes = 0
         self._floor = floor  # changes after this revision are all in the history
         self._listeners: dict[Listener, Callable[[], None] | None] = {}
         self.loaded = floor  # the list that this began with; what is not newer is in it
@@ -67,8 +78,17 @@ class Collection:
     def load(self, entries: list[Entry]) -> None:
         """Take in the entries of the first list, sorted."""
         for entry in entries:
-            self._items[entry.key] = self.shape.stored(entry.key, entry.value, entry.revision)
-            self._keys.append(entry.key)
+            if (stored := self._read(entry.key, entry.value, entry.revision)) is not None:
+                self._items[entry.key] = stored
+                self._keys.append(entry.key)
+
+    def _read(self, key: str, value: bytes, revision: int) -> Stored | None:
+        """None for what is no JSON: another writer's, which must not take all other objects with it."""
+        try:
+            return self.shape.stored(key, value, revision)
+        except DecodeError as error:
+            _log.error("the store holds something that cannot be read; left out", key=key, error=error)
+            return None
 
     def get(self, key: str) -> Stored | None:
         return self._items.get(key)
@@ -91,15 +111,20 @@ class Collection:
             del self._keys[bisect_left(self._keys, key)]
             change = Change("DELETED", None, previous, event.revision)
         else:
-            stored = self.shape.stored(key, event.value, event.revision)
+            stored = self._read(key, event.value, event.revision)
+            if stored is None:
+                return
             self._items[key] = stored
             if previous is None:
                 insort(self._keys, key)
             change = Change("MODIFIED" if previous else "ADDED", stored, previous, event.revision)
         self.newest = event.revision
         self._history.append(change)
-        if len(self._history) > HISTORY:
-            self._floor = self._history.popleft().revision
+        self._history_bytes += change.size
+        while len(self._history) > HISTORY or self._history_bytes > HISTORY_BYTES:
+            oldest = self._history.popleft()
+            self._floor = oldest.revision
+            self._history_bytes -= oldest.size
         for listener in list(self._listeners):
             listener(change)
 
@@ -116,6 +141,7 @@ class Collection:
             if old is None or old.revision != new.revision:
                 changes.append(Change("MODIFIED" if old else "ADDED", new, old, new.revision))
         self._history.clear()
+        self._history_bytes = 0
         self._floor = self.loaded = self.newest = revision
         for listener, cut in list(self._listeners.items()):
             if cut is not None:
