@@ -24,6 +24,7 @@ _DEFAULT_SECONDS = 60 * 60
 _WARN_ONLY = 3607
 _EXTENDED = 365 * 24 * 3600
 _LEEWAY = 60.0  # after the deletion of a bound object (claims.go), so that what ends can still report
+_SKEW = 60.0  # by which the clocks of two servers may differ (go-jose, DefaultLeeway)
 _REMEMBERED = 4096
 _PRIVATE = "kubernetes.io"
 
@@ -137,9 +138,9 @@ class Tokens:
     def _user(self, claims: Claims) -> User:
         """The claims against the clock and the objects, as they are now."""
         now = self._clock.time()
-        if now > float(claims.get("exp") or 0):
+        if now > float(claims.get("exp") or 0) + _SKEW:
             raise BadToken("service account token has expired")
-        if now < float(claims.get("nbf") or 0):
+        if now < float(claims.get("nbf") or 0) - _SKEW:
             raise BadToken("service account token is not valid yet")
         private = claims.get(_PRIVATE) or {}
         namespace = private.get("namespace") or ""
