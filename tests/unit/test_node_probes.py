@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import pytest
 from tests.fakes.clock import VirtualClock
 from tests.fakes.node_engine import FakeEngine
 from tests.unit.node_builders import container
@@ -20,11 +21,12 @@ FOREVER = {"exec": {"command": ["x"]}, "failureThreshold": 1}
 
 
 class Server:
-    """Answers each HTTP request with `answer`; `heads` are what was asked."""
+    """Answers each HTTP request with its path's page, or with `answer`; `heads` are what was asked."""
 
     def __init__(self, answer: bytes = b"HTTP/1.1 200 OK\r\n\r\n") -> None:
         self.answer = answer
         self.heads: list[str] = []
+        self.pages: dict[str, str] = {}
 
     async def __aenter__(self) -> Server:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -37,7 +39,8 @@ class Server:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
-        writer.write(self.answer)
+        page = self.pages.get(self.heads[-1].split()[1])
+        writer.write(f"HTTP/1.1 {page}\r\n\r\n".encode() if page else self.answer)
         writer.close()
 
     async def ask(self, **more: Any) -> Answer:
@@ -51,7 +54,7 @@ def test_an_answer_without_an_end_is_malformed(run: Run) -> None:
         async with Server(b"x" * 200_000) as server:
             answer = await server.ask()
             assert not answer.healthy
-            assert answer.output.endswith("malformed HTTP response")
+            assert "malformed HTTP response" in answer.output
 
     run(work())
 
@@ -64,6 +67,32 @@ def test_a_probes_own_headers_replace_ours_whatever_their_case(run: Run) -> None
             lines = server.heads[0].split("\r\n")
             assert [line for line in lines if line.lower().startswith("host:")] == ["host: a.example"]
             assert [line for line in lines if line.startswith("X:")] == ["X: 1", "X: 2"]
+
+    run(work())
+
+
+REDIRECTS: list[tuple[str, bool]] = [
+    ("/well", True),
+    ("/sick", False),
+    ("http://127.0.0.1:{port}/sick", False),
+    ("http://elsewhere.example/sick", True),  # not followed
+    ("/turning", False),
+    ("ftp://127.0.0.1/", False),
+    ("http://127.0.0.1:99999/", False),
+]
+
+
+@pytest.mark.parametrize(("location", "healthy"), REDIRECTS)
+def test_a_redirect_is_followed_at_its_host(location: str, healthy: bool, run: Run) -> None:
+    async def work() -> None:
+        async with Server() as server:
+            to = location.format(port=server.port)
+            server.pages = {
+                "/": f"302 Found\r\nContent-Length: 0\r\nlocation: {to}",
+                "/turning": "301 Moved\r\nLocation: /turning",
+                "/sick": "500 Sick",
+            }
+            assert (await server.ask(path="/")).healthy is healthy
 
     run(work())
 

@@ -11,6 +11,7 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urljoin, urlsplit
 
 from groundplane.base.errors import GroundError
 from groundplane.engine.contract import Containers, ExecSpec
@@ -18,6 +19,9 @@ from groundplane.node.views import ContainerSpec
 from groundplane.wire import grpc_health
 
 _MAX_BODY = 10 * 1024  # pkg/probe/http: what of an answer is read
+_MOST_REDIRECTS = 10
+_REDIRECTS = (301, 302, 303, 307, 308)
+_PORTS = {"http": 80, "https": 443}
 _USER_AGENT = "kube-probe/1.36"
 
 
@@ -97,36 +101,58 @@ def _url(action: Mapping[str, Any], container: ContainerSpec, address: str) -> s
 
 
 async def _http(action: Mapping[str, Any], container: ContainerSpec, address: str) -> Answer:
-    """200 to 399 is healthy. A redirect counts as healthy without being followed."""
-    host, port = action.get("host") or address, _port(action, container)
-    url = _url(action, container, address)
+    """200 to 399 is healthy. Redirects are followed while they stay at the host (pkg/probe/http, RedirectChecker)."""
+    url = first = _url(action, container, address)
+    try:
+        for _ in range(_MOST_REDIRECTS):
+            answer, location = await _get(url, action)
+            if not location:
+                return answer
+            url = urljoin(url, location)
+            if urlsplit(url).hostname != urlsplit(first).hostname:
+                return answer
+    except ValueError as error:  # a host or a redirect that is none; a line without an end (StreamReader: 64 KiB)
+        return Answer(False, f'Get "{url}": malformed HTTP response: {error}')
+    return Answer(False, f'Get "{url}": stopped after {_MOST_REDIRECTS} redirects')
+
+
+async def _get(url: str, action: Mapping[str, Any]) -> tuple[Answer, str]:
+    """What one request says, and where a redirect leads. Raises ValueError where what came is no HTTP."""
+    where = urlsplit(url)
+    host, port = where.hostname or "", where.port or _PORTS.get(where.scheme, 0)
     tls = None
-    if str(action.get("scheme", "HTTP")).upper() == "HTTPS":
+    if where.scheme == "https":
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # the host's authorities are not read: it would take 20 ms
         tls.check_hostname = False
         tls.verify_mode = ssl.CERT_NONE  # kubelet does not verify a probe's certificate
-    path = url.split("/", 3)[3]
-    request = f"GET /{path} HTTP/1.1\r\n{_headers(action, f'{host}:{port}')}\r\n"
+    path = (where.path or "/") + (f"?{where.query}" if where.query else "")
+    request = f"GET {path} HTTP/1.1\r\n{_headers(action, where.netloc)}\r\n"
     try:
         reader, writer = await asyncio.open_connection(host, port, ssl=tls)
-    except (OSError, UnicodeError) as error:  # UnicodeError: no host's name
-        return Answer(False, f'Get "{url}": dial tcp {host}:{port}: connect: {_words(error)}')
+    except OSError as error:
+        return Answer(False, f'Get "{url}": dial tcp {host}:{port}: connect: {_words(error)}'), ""
     try:
         writer.write(request.encode())
         await writer.drain()
         status = (await reader.readline()).split()
         if len(status) < 2 or not status[1].isdigit():
-            return Answer(False, f'Get "{url}": malformed HTTP response')
+            return Answer(False, f'Get "{url}": malformed HTTP response'), ""
         code = int(status[1])
         if 200 <= code < 400:
-            return Answer(True)
-        return Answer(False, f"HTTP probe failed with statuscode: {code}")
+            return Answer(True), await _location(reader) if code in _REDIRECTS else ""
+        return Answer(False, f"HTTP probe failed with statuscode: {code}"), ""
     except OSError as error:
-        return Answer(False, f'Get "{url}": {_words(error)}')
-    except ValueError:  # StreamReader.readline: no end of a line in 64 KiB
-        return Answer(False, f'Get "{url}": malformed HTTP response')
+        return Answer(False, f'Get "{url}": {_words(error)}'), ""
     finally:
         writer.close()
+
+
+async def _location(reader: asyncio.StreamReader) -> str:
+    while line := (await reader.readline()).strip():
+        name, _, value = line.partition(b":")
+        if name.lower() == b"location":
+            return value.strip().decode("latin-1")
+    return ""
 
 
 def _headers(action: Mapping[str, Any], host: str) -> str:
