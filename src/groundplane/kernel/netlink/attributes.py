@@ -11,9 +11,7 @@ NESTED = 0x8000  # NLA_F_NESTED: required by strict checking since Linux 5.2
 TYPE_MASK = 0x3FFF  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
 
 _HEAD = struct.Struct("=HH")
-_U16 = struct.Struct("=H")
 _U32 = struct.Struct("=I")
-_BE16 = struct.Struct(">H")
 _BE32 = struct.Struct(">I")
 _BE64 = struct.Struct(">Q")
 _PAD = (b"", b"\0\0\0", b"\0\0", b"\0")
@@ -34,16 +32,8 @@ def u8(kind: int, value: int) -> bytes:
     return attr(kind, bytes((value,)))
 
 
-def u16(kind: int, value: int) -> bytes:
-    return attr(kind, _U16.pack(value))
-
-
 def u32(kind: int, value: int) -> bytes:
     return attr(kind, _U32.pack(value))
-
-
-def be16(kind: int, value: int) -> bytes:
-    return attr(kind, _BE16.pack(value))
 
 
 def be32(kind: int, value: int) -> bytes:

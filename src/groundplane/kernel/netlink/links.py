@@ -16,7 +16,7 @@ _UP = 1  # IFF_UP
 
 # linux/if_link.h
 _ADDRESS, _NAME, _MTU, _LINKINFO, _NET_NS_FD, _AF_SPEC = 1, 3, 4, 18, 28, 26
-_EXT_MASK, _MASTER = 29, 10
+_EXT_MASK = 29
 _SKIP_STATS = 1 << 3  # RTEXT_FILTER_SKIP_STATS, Linux ≥4.6
 _INFO_KIND, _INFO_DATA = 1, 2
 _VETH_PEER = 1
@@ -70,18 +70,6 @@ def up(index: int, name: str = "") -> Request:
 
 def down(index: int, name: str = "") -> Request:
     return Request(NEW, 0, _IFINFO.pack(0, 0, index, 0, _UP), "set link down", name or f"link {index}")
-
-
-def attach_to(index: int, master: int, name: str = "") -> Request:
-    """Make a link a port of a bridge; `master` 0 releases it."""
-    body = _IFINFO.pack(0, 0, index, 0, 0) + a.u32(_MASTER, master)
-    return Request(NEW, 0, body, "set link's master", name or f"link {index}")
-
-
-def move(index: int, netns: int, name: str = "") -> Request:
-    """Move a link into the namespace of the file descriptor `netns`."""
-    body = _IFINFO.pack(0, 0, index, 0, 0) + a.u32(_NET_NS_FD, netns)
-    return Request(NEW, 0, body, "move link to another namespace", name or f"link {index}")
 
 
 def ipv4_conf(index: int, values: dict[int, int], name: str = "") -> Request:

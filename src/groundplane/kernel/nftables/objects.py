@@ -167,11 +167,6 @@ def delete_set(table: str, name: str) -> Request:
     return _request(DELETE_SET, 0, "delete set", f"ip {table} {name}", text(1, table), text(2, name))
 
 
-def flush_set(table: str, name: str) -> Request:
-    """Delete all elements of a set."""
-    return _request(DELETE_ELEMENTS, 0, "flush set", f"ip {table} {name}", text(1, table), text(2, name))
-
-
 def add_elements(s: Set, elements: Iterable[Element]) -> list[Request]:
     """An element with the same key and data is left as it is; with other data it fails (EEXIST): delete it first."""
     return [_elements(NEW_ELEMENTS, CREATE, "add elements", s, part) for part in _parts(s, elements)]
