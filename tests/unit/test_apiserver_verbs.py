@@ -76,6 +76,10 @@ def test_a_stored_object_is_never_changed_in_place() -> None:
             body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"z": "1"}}
             await b.ok("PATCH", f"{MAPS}/a", body, APPLY_PATCH, fieldManager="me")
             assert repr(first) == kept
+            refused = await b.refused("PATCH", f"{MAPS}/a", {**body, "datta": {}}, APPLY_PATCH, fieldManager="me")
+            assert refused["message"] == (
+                "failed to create typed patch object (/a; /v1, Kind=ConfigMap): .datta: field not declared in schema"
+            )
 
     run(work())
 

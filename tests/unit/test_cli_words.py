@@ -248,6 +248,23 @@ def test_every_verb_has_its_module() -> None:
         assert callable(work)
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["apiserver", "--root", "/nope", "--port", "99999"], "setting api_port: a port from 1 to 65535"),
+        (["node", "--kubeconfig", "/nope", "--port", "99999"], "setting kubelet_port: a port from 1 to 65535"),
+        (["node", "--kubeconfig", "/nope", "--pod-cidr", "here"], "setting pod_cidr: an IPv4 range expected"),
+        (["--root", "", "doctor"], "setting root: it is empty"),
+        (["--run", "/" + 120 * "x", "ps"], "AF_UNIX path too long"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_made(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_line(words) in (1, 2)
+    assert said in capsys.readouterr().err
+
+
 def test_dockers_other_verbs_say_what_works_instead(capsys: pytest.CaptureFixture[str]) -> None:
     assert not set(NOT_OFFERED) & set(VERBS)
     assert run_line(["pull", "nginx"]) == 2

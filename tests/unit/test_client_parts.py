@@ -215,6 +215,9 @@ def test_files_beside_a_kubeconfig_and_what_is_refused(state_root: Path) -> None
     (state_root / "bad").write_text(str(bad).replace("'", '"'))
     with pytest.raises(kubeconfig.KubeconfigError, match="not base64"):
         kubeconfig.load(str(state_root / "bad"))
+    with pytest.raises(kubeconfig.KubeconfigError) as raised:
+        kubeconfig.load("/nope/config")
+    assert str(raised.value) == "kubeconfig /nope/config: No such file or directory"
 
 
 def test_a_pod_finds_its_cluster(state_root: Path) -> None:

@@ -92,7 +92,7 @@ class Api:
             return GroundError(
                 f"permission denied while trying to connect to the engine at {self._path}: only root may; try with sudo"
             )
-        return GroundError(f"cannot connect to the engine at {self._path}: {error.strerror}")
+        return GroundError(f"cannot connect to the engine at {self._path}: {error.strerror or error}")
 
     def json(self, method: str, path: str, query: dict[str, str] | None = None, body: object = None) -> Any:
         """The answer's document; None where it has no body."""

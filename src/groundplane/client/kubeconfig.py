@@ -43,7 +43,9 @@ def load(path: str, context: str = "") -> Access:
     try:
         with open(path, "rb") as f:
             document = yaml_loads(f.read())
-    except (OSError, DecodeError) as error:
+    except OSError as error:
+        raise KubeconfigError(f"kubeconfig {path}: {os.strerror(error.errno or 0)}") from error
+    except DecodeError as error:
         raise KubeconfigError(f"kubeconfig {path}: {error}") from error
     if not isinstance(document, dict):
         raise KubeconfigError(f"kubeconfig {path}: a mapping expected")

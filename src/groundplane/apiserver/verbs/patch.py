@@ -131,9 +131,8 @@ def applied(machine: Machine, endpoint: Endpoint, call: Call, config: Object) ->
             ]
             raise statuses.StatusError(409, "Conflict", str(error), {"causes": causes}) from error
         except typedvalues.TypedError as error:
-            where = (
-                f"{_given_namespace(call, config)}/{call.name}; {endpoint.api_version}, Kind={endpoint.resource.kind}"
-            )
+            kind = f"{endpoint.resource.group}/{endpoint.resource.version}, Kind={endpoint.resource.kind}"
+            where = f"{_given_namespace(call, config)}/{call.name}; {kind}"
             raise statuses.plain(f"failed to create typed patch object ({where}): {error}") from error
         return _decoded(endpoint, call, made, config)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 
+from groundplane.base.errors import GroundError
 from groundplane.cli.api import Api, EngineDown
 from groundplane.cli.options import Command, flag
 from groundplane.cli.place import Place
@@ -27,6 +29,8 @@ def run(args: list[str], place: Place) -> int:
 
     started = time.monotonic()
     settings = place.settings()
+    if os.geteuid() != 0:
+        raise GroundError("taking the platform down needs root: run it with sudo")
     if leaving.needs_daemon(settings):
         Api(place).json("POST", "/ground/down")
     else:

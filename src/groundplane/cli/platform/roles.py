@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import replace
 from typing import Any
@@ -52,16 +53,18 @@ def apiserver(args: list[str], place: Place) -> int:
     if parsed is None:
         return 0
     from groundplane.base import log
+    from groundplane.base.settings import check
     from groundplane.daemon import alone
 
     root = parsed.text("root")
     if not root:
         raise UsageError("apiserver: --root DIR is needed: certificates, kubeconfig and store go there")
-    settings = replace(place.settings(), root=root, api_port=parsed.number("port") or 0)
-    if parsed.text("service-cidr"):
-        settings = replace(settings, service_cidr=parsed.text("service-cidr"))
+    usual, port = place.settings(), parsed.number("port") or 0
+    service_cidr = parsed.text("service-cidr") or usual.service_cidr
+    wish = replace(usual, root=os.path.abspath(root), api_port=port or usual.api_port, service_cidr=service_cidr)
+    settings = replace(check(wish), api_port=port)  # 0: any that is free
     log.configure(settings.log_level)
-    store = parsed.text("store") or settings.store or f"sqlite:{root}/store/cluster.db"
+    store = parsed.text("store") or settings.store or f"sqlite:{settings.root}/store/cluster.db"
     alone.run_apiserver(settings, store, parsed.text("host"), _ready)
     return 0
 
@@ -99,6 +102,7 @@ def node(args: list[str], place: Place) -> int:
     if parsed is None:
         return 0
     from groundplane.base import log
+    from groundplane.base.settings import check
     from groundplane.daemon import alone
     from groundplane.serve.pki import Pair
 
@@ -109,7 +113,8 @@ def node(args: list[str], place: Place) -> int:
         raise UsageError("node: --tls-cert-file and --tls-private-key-file go together")
     names = ("root", "run", "node-name", "node-ip", "pod-cidr", "service-cidr")
     given: dict[str, Any] = {name.replace("-", "_"): parsed.text(name) for name in names if parsed.text(name)}
-    settings = replace(place.settings(), kubelet_port=parsed.number("port") or 10250, **given)
+    given |= {name: os.path.abspath(given[name]) for name in ("root", "run") if name in given}
+    settings = check(replace(place.settings(), kubelet_port=parsed.number("port") or 10250, **given))
     log.configure(settings.log_level)
     pair = Pair(certificate, key) if certificate else None
     alone.run_node(settings, parsed.text("kubeconfig"), pair, lambda words: _ready(words, "Node"))
