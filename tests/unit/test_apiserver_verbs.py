@@ -438,3 +438,27 @@ def test_windows_of_a_pod_let_nothing_invalid_through() -> None:
             await b.ok("PATCH", f"{PODS}/p/resize", {"spec": more}, STRATEGIC_PATCH)
 
     run(work())
+
+
+def test_a_deletion_that_is_asked_for_again_with_another_policy() -> None:
+    """What waits for its dependents goes at once when it is asked to; so do objects of a namespace that is emptied."""
+
+    async def work() -> None:
+        async with bench() as b:
+            for name in ("a", "b"):
+                made = config(name)
+                await b.ok(
+                    "POST", MAPS, {**made, "metadata": {**made["metadata"], "finalizers": ["x/y"][: name == "b"]}}
+                )
+                waits = await b.ok("DELETE", f"{MAPS}/{name}", {"propagationPolicy": "Foreground"})
+                assert "foregroundDeletion" in waits["metadata"]["finalizers"]
+                again = await b.ok("DELETE", f"{MAPS}/{name}")
+                assert again["metadata"] == waits["metadata"], "no policy: it stays as it was"
+            gone = await b.ok("DELETE", f"{MAPS}/a", {"propagationPolicy": "Background"})
+            assert gone["status"] == "Success"
+            assert (await b.refused("GET", f"{MAPS}/a"))["code"] == 404
+            kept = await b.ok("DELETE", f"{MAPS}/b", {"propagationPolicy": "Orphan"})
+            assert kept["metadata"]["finalizers"] == ["x/y", "orphan"]
+            assert kept["metadata"]["deletionTimestamp"] == waits["metadata"]["deletionTimestamp"]
+
+    run(work())

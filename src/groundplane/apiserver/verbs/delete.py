@@ -1,6 +1,6 @@
 """DELETE of one object: at once, after a grace period, or when its finalizers are gone.
 
-    preconditions → pending already? ──► only a shorter grace period counts
+    preconditions → pending already? ──► a pod: only a shorter grace period counts; others: their finalizers by policy
                   → graceful kind (pods) with time left: stamp, wait for the node
                   → finalizers (its own, or orphan and foreground from the policy): stamp, wait for their owners
                   → else remove
@@ -37,7 +37,6 @@ class Plan:
 
     mark: Object | None
     remove: bool
-    pending: bool = False  # it was being deleted already and nothing changes
 
 
 async def delete(machine: Machine, endpoint: Endpoint, call: Call) -> One:
@@ -119,8 +118,8 @@ def planned(endpoint: Endpoint, obj: Object, asked: Object, now: float) -> Plan:
     if which == ("", "namespaces"):
         return _namespace(endpoint, obj, now)
     meta = obj["metadata"]
-    if meta.get("deletionTimestamp"):
-        return _again(endpoint, obj, asked, graceful=which == ("", "pods"))
+    if meta.get("deletionTimestamp") and which == ("", "pods"):
+        return _again(obj, asked)
     finalizers = lifecycle.finalizers_for(obj, asked, orphans_by_default=endpoint.strategy.orphans_by_default)
     changed = (
         obj if finalizers == (meta.get("finalizers") or []) else lifecycle.with_meta(obj, finalizers=finalizers or None)
@@ -128,18 +127,20 @@ def planned(endpoint: Endpoint, obj: Object, asked: Object, now: float) -> Plan:
     if which == ("", "pods"):
         grace = _grace(obj, asked)
         return Plan(lifecycle.dying(changed, now, grace), remove=grace == 0 and not finalizers)
+    if finalizers and meta.get("deletionTimestamp"):  # asked again, perhaps with another propagation policy
+        return Plan(None if changed is obj else changed, remove=False)
     if finalizers:
         return Plan(lifecycle.dying(changed, now, 0), remove=False)
     return Plan(None, remove=True)
 
 
-def _again(endpoint: Endpoint, obj: Object, asked: Object, *, graceful: bool) -> Plan:
-    """A deletion that is under way: only a shorter grace period changes anything."""
+def _again(obj: Object, asked: Object) -> Plan:
+    """A pod's deletion that is under way: only a shorter grace period changes anything."""
     meta = obj["metadata"]
     left, wanted = meta.get("deletionGracePeriodSeconds") or 0, asked.get("gracePeriodSeconds")
     wanted = 1 if wanted is not None and wanted < 0 else wanted
-    if not left or not graceful or wanted is None or wanted >= left:
-        return Plan(None, remove=False, pending=True)
+    if not left or wanted is None or wanted >= left:
+        return Plan(None, remove=False)
     stamp = parse_rfc3339(meta["deletionTimestamp"]) - left + wanted
     mark = lifecycle.with_meta(obj, deletionTimestamp=rfc3339(stamp), deletionGracePeriodSeconds=wanted)
     return Plan(mark, remove=wanted == 0 and not meta.get("finalizers"))
@@ -215,8 +216,7 @@ _SHOWN = {
 
 def _answer(endpoint: Endpoint, plan: Plan, marked: Object | None, old: Stored) -> One:
     shown = (endpoint.resource.group, endpoint.resource.plural) in _SHOWN
-    waiting = plan.mark is not None and not plan.remove
-    if shown or waiting:
+    if shown or not plan.remove:
         return One(endpoint.show(marked if marked is not None else old.object), endpoint=endpoint)
     details: Object = {"name": old.meta["name"]}
     if endpoint.resource.group:
