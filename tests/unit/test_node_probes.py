@@ -191,3 +191,34 @@ def test_a_period_goes_from_question_to_question(run: Run) -> None:
         await prober.stop()
 
     run(work())
+
+
+def test_a_command_that_begins_too_late_is_ended(run: Run) -> None:
+    """Nobody would end it, and each probe would leave another."""
+
+    async def work() -> None:
+        begun = asyncio.Event()
+        ends: list[str] = []
+
+        class Late:
+            async def kill(self) -> None:
+                ends.append("killed")
+
+            async def close(self) -> None:
+                ends.append("closed")
+
+        class Busy(FakeEngine):
+            async def exec(self, id: str, spec: Any) -> Any:
+                await begun.wait()
+                return Late()
+
+        engine = Busy(VirtualClock())
+        asking = asyncio.ensure_future(check(FOREVER, container(), "id", "127.0.0.1", engine))  # type: ignore[arg-type]
+        await asyncio.sleep(0)
+        asking.cancel()  # as its timeout does, or the container's end
+        await asyncio.sleep(0)
+        begun.set()
+        await asyncio.gather(asking, return_exceptions=True)
+        assert (asking.cancelled(), ends) == (True, ["killed", "closed"])
+
+    run(work())

@@ -9,12 +9,13 @@ import asyncio
 import os
 import ssl
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from groundplane.base.errors import GroundError
-from groundplane.engine.contract import Containers, ExecSpec
+from groundplane.engine.contract import Containers, EngineError, ExecSpec
 from groundplane.node.views import ContainerSpec
 from groundplane.wire import grpc_health
 
@@ -66,7 +67,15 @@ async def check(
 
 
 async def _exec(action: Mapping[str, Any], container_id: str, engine: Containers) -> Answer:
-    streams = await engine.exec(container_id, ExecSpec(argv=tuple(action.get("command") or ())))
+    opening = asyncio.ensure_future(engine.exec(container_id, ExecSpec(argv=tuple(action.get("command") or ()))))
+    try:
+        streams = await asyncio.shield(opening)
+    except asyncio.CancelledError:  # the time is over while the command begins: it would go on for ever
+        with suppress(EngineError):
+            streams = await opening
+            await streams.kill()
+            await streams.close()
+        raise
     output = b""
     try:
         while (chunk := await streams.read()) is not None:
