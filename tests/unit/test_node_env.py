@@ -151,3 +151,11 @@ def test_the_hosts_search_list_without_its_root(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(hosts, "UPLINK_RESOLV_CONF", str(uplink))
     hosts.write(str(tmp_path), pod(dnsPolicy="Default"), "p", "10.244.0.5", dns_address="10.96.0.10", domain="d")
     assert (tmp_path / "resolv.conf").read_text() == "search a.example\nnameserver 192.0.2.53\n"
+
+
+@pytest.mark.parametrize("value", [b"\xff", b"a\0b"])
+def test_a_secret_that_is_no_text_is_no_variable(value: bytes) -> None:
+    secrets = Cluster(secrets={"s": {"data": {"p": base64.b64encode(value).decode()}}})
+    one = container(envFrom=[{"secretRef": {"name": "s"}}])
+    with pytest.raises(env.EnvError, match="the Secret's value of p"):
+        asyncio.run(env.environment(pod(one), one, [], "10.244.0.5", "192.0.2.1", secrets))

@@ -45,9 +45,7 @@ class Bench:
     """A node agent with its surroundings; `settle` lets everything come to rest."""
 
     def __init__(self, root: Path) -> None:
-        asyncio.get_running_loop().set_default_executor(
-            ThreadPoolExecutor(1)
-        )  # `settle` queues behind all
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))  # `settle` queues behind all
         self.clock = VirtualClock()
         self.engine = FakeEngine(self.clock)
         self.cluster = FakeCluster(self.clock)
@@ -243,6 +241,36 @@ def test_sidecars_are_told_to_stop_after_the_others(tmp_path: Path, run: Run) ->
             assert [line for line in b.engine.log if line.startswith("stop")] == ["stop web"]
             await b.later(2)
             assert [line for line in b.engine.log if line.startswith("stop")] == ["stop web", "stop other", "stop side"]
+
+    run(work())
+
+
+def test_another_image_is_started_whatever_the_restart_policy(tmp_path: Path, run: Run) -> None:
+    async def work() -> None:
+        async with bench(tmp_path) as b:
+            await b.create(pod(restartPolicy="Never"))
+            changed = {"spec": {"containers": [container(image="web:2")]}}
+            await b.client.pods.patch("p", changed, "default", type="application/strategic-merge-patch+json")
+            await b.settle()
+            assert [i.state for i in b.engine.named("web")] == [State.RUNNING, State.EXITED]
+            assert (await b.pod())["status"]["phase"] == "Running"
+
+    run(work())
+
+
+def test_a_fault_of_ours_does_not_leave_a_pod_to_itself(tmp_path: Path, run: Run) -> None:
+    async def work() -> None:
+        async with bench(tmp_path) as b:
+
+            def refuse(call: str) -> None:
+                if call == "create web":
+                    raise TypeError("nobody thought of it")
+
+            b.engine.refuse = refuse
+            await b.create(pod())
+            b.engine.refuse = lambda _: None
+            await b.later(10)
+            assert (await b.pod())["status"]["phase"] == "Running"
 
     run(work())
 

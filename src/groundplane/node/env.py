@@ -94,12 +94,19 @@ async def _env_from(namespace: str, source: Mapping[str, Any], sources: Sources)
         found = await sources.secret(namespace, ref.get("name", ""))
         if found is None and not ref.get("optional"):
             raise EnvError(f'secret "{ref.get("name", "")}" not found')
-        return {k: _text(v) for k, v in ((found or {}).get("data") or {}).items()}
+        return {k: _text(k, v) for k, v in ((found or {}).get("data") or {}).items()}
     return {}
 
 
-def _text(encoded: str) -> str:
-    return base64.b64decode(encoded).decode(errors="surrogateescape")
+def _text(key: str, encoded: str) -> str:
+    """A Secret's value as a variable's: upstream's runtimes refuse what is no UTF-8, execve(2) ends at a NUL."""
+    try:
+        text = base64.b64decode(encoded).decode()
+    except UnicodeDecodeError as error:
+        raise EnvError(f"the Secret's value of {key} is no UTF-8 text, which a variable must be") from error
+    if "\0" in text:
+        raise EnvError(f"the Secret's value of {key} has a NUL, which a variable cannot have")
+    return text
 
 
 async def _value_from(
@@ -129,7 +136,7 @@ async def _key(pod: Pod, kind: str, ref: Mapping[str, Any], sources: Sources) ->
             return None
         title = "ConfigMap" if kind == "configmap" else "Secret"
         raise EnvError(f"couldn't find key {key} in {title} {namespace}/{name}")
-    return _text(data[key]) if kind == "secret" else str(data[key])
+    return _text(key, data[key]) if kind == "secret" else str(data[key])
 
 
 def field_value(pod: Pod, path: str, address: str, host_ip: str) -> str:

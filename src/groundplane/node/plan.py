@@ -45,6 +45,7 @@ class Kill:
     view: ContainerView
     reason: str  # the event's sentence
     grace: float
+    replace: bool = False  # another attempt follows, whatever the restart policy says
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,7 @@ def deadline_hit(pod: Pod, observed: Observed, now: float) -> bool:
 
 def restarts(pod: Pod, container: ContainerSpec, view: ContainerView, *, init: bool) -> bool:
     """Whether an ended container is to run again under the pod's restart policy."""
-    if init and is_sidecar(container):
+    if view.replaced or (init and is_sidecar(container)):
         return True
     policy = pod["spec"].get("restartPolicy", "Always")
     failed = view.exit_code != 0
@@ -165,7 +166,7 @@ def _unfit(pod: Pod, observed: Observed) -> Iterator[Kill]:
         who = f"Init container {view.name}" if is_sidecar(container) else f"Container {view.name}"
         again = "" if never or is_sidecar(container) else ", will be restarted"
         if container.get("image") != view.image:
-            yield Kill(view, f"{who} definition changed, will be restarted", grace_of(pod))
+            yield Kill(view, f"{who} definition changed, will be restarted", grace_of(pod), replace=True)
         elif probe := observed.verdict(view).unhealthy:
             grace = (container.get(f"{probe}Probe") or {}).get("terminationGracePeriodSeconds")
             reason = f"{who} failed {probe} probe{again}"

@@ -41,6 +41,7 @@ class ContainerView:
     oom_killed: bool = False
     error: str = ""
     message: str = ""  # the termination message, read once it has ended
+    replaced: bool = False  # the node ended it so that another image can run
 
     @property
     def running(self) -> bool:
@@ -51,7 +52,7 @@ class ContainerView:
         return self.state is State.EXITED
 
 
-def view_of(info: ContainerInfo, message: str = "") -> ContainerView:
+def view_of(info: ContainerInfo, message: str = "", *, replaced: bool = False) -> ContainerView:
     labels = info.spec.labels
     return ContainerView(
         id=info.id,
@@ -68,6 +69,7 @@ def view_of(info: ContainerInfo, message: str = "") -> ContainerView:
         oom_killed=info.oom_killed,
         error=info.error,
         message=message,
+        replaced=replaced,
     )
 
 

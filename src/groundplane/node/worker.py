@@ -44,6 +44,7 @@ from groundplane.node.volumes.payload import VolumeError
 
 _log = Log("node.worker")
 _RETRY = 1.0
+_RETRY_FAULT = 10.0
 _DRAIN_SECONDS = 2.0
 
 
@@ -65,6 +66,7 @@ class Worker:
         self._failures: dict[str, Failure] = {}
         self._blocked = ""
         self._volumes_ready = False
+        self._replaced: set[str] = set()  # ids of containers that were ended for another image
         self._kills: dict[str, tuple[float, asyncio.Task[None]]] = {}
         self._told_backoff: set[str] = set()
         self._told_deadline = False
@@ -134,6 +136,9 @@ class Worker:
             except (GroundError, OSError) as error:
                 _log.warning("pod step failed", pod=self.pod["metadata"]["name"], error=str(error))
                 self._wait = _RETRY
+            except Exception as error:  # noqa: BLE001 because a fault of ours must not leave the pod to itself for ever
+                _log.exception("pod step failed", pod=self.pod["metadata"]["name"], error=repr(error))
+                self._wait = _RETRY_FAULT
             if not self._again:
                 await set_within(self._wake, self._wait, self._context.clock)
 
@@ -207,7 +212,7 @@ class Worker:
                 continue
             if info.state is State.EXITED and id not in self._messages:
                 self._messages[id] = termination_message(self._context, self.pod, info)
-            views.append(view_of(info, self._messages.get(id, "")))
+            views.append(view_of(info, self._messages.get(id, ""), replaced=id in self._replaced))
         return views
 
     def _report(self, observed: Observed, now: float) -> None:
@@ -318,10 +323,13 @@ class Worker:
         self._attempts[view.name].remove(view.id)
         self._messages.pop(view.id, None)
         self._kills.pop(view.id, None)
+        self._replaced.discard(view.id)
         self._told_backoff.discard(view.id)
 
     def _kill(self, kill: Kill) -> None:
         """End a container in a task of its own; an earlier end replaces a later one that is under way."""
+        if kill.replace:
+            self._replaced.add(kill.view.id)
         due = self._context.clock.monotonic() + kill.grace
         known = self._kills.get(kill.view.id)
         if known is not None and not known[1].done():
