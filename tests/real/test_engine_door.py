@@ -161,3 +161,35 @@ def test_sources_of_mounts_are_made_or_wanted(run: Run, tmp_path: Path) -> None:
             assert (missing / "y").read_text() == "here\n"
 
     run(work())
+
+
+def test_a_client_that_leaves_a_long_replay_is_forgotten(run: Run) -> None:
+    async def work() -> None:
+        async with house() as h:
+            id = await h.start("seq", "300000")
+            await h.rig.containers.wait(id)
+            server: Any = h.client.server
+            reader, writer = await asyncio.open_connection(server.host, server.port)
+            writer.write(f"POST /containers/{id}/attach?logs=1&stdout=1 HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            assert await reader.read(1000)
+            writer.transport.abort()
+            connections = server.runner.server
+            await h.rig.eventually(lambda: len(connections.connections) == 1)  # the client's own, kept alive
+
+    run(work())
+
+
+def test_statistics_of_a_removed_container_end(run: Run) -> None:
+    async def work() -> None:
+        clock = VirtualClock()
+        async with house(clock=clock) as h:
+            id = await h.start("sleep", "600")
+            async with h.client.get(f"/containers/{id}/stats") as answer:
+                assert json.loads(await answer.content.readline())["id"] == id
+                await h.rig.containers.remove(id, force=True)
+                while not clock.sleepers:
+                    await asyncio.sleep(0)
+                await clock.advance(1)
+                assert await answer.content.read() == b""
+
+    run(work())

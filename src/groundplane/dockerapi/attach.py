@@ -8,7 +8,7 @@ from aiohttp import web
 
 from groundplane.base.clock import rfc3339_nano
 from groundplane.dockerapi.door import Door, door, no_content
-from groundplane.dockerapi.hijack import after_hijack, hijack
+from groundplane.dockerapi.hijack import after_hijack, hijacked
 from groundplane.dockerapi.query import flag, number, stamp
 from groundplane.dockerapi.streaming import MULTIPLEXED, RAW, Wanted, copy
 from groundplane.engine.contract import BadParameter, Conflicting, ContainerInfo, LogLine, State
@@ -29,27 +29,25 @@ async def attach(request: web.Request) -> web.StreamResponse:
         return await _replay(request, here, info, wanted)
     streams = await here.engine.containers.attach(info.id)
     try:
-        taken = hijack(request, wanted.content_type)
-        if flag(request, "logs"):
-            now = int(here.clock.time() * 1e9)
-            async for line in here.engine.containers.logs(info.id, until=now):
-                await taken.write(wanted.encode(_number(line), line.data))
-        # docker run -i asks for StdinOnce: the client's end of input is the container's
-        once = bool(info.spec.docker.get("StdinOnce"))
-        ended = await copy(streams, taken, wanted, close_stdin=once)
-        if not ended:
-            await streams.kill()  # detaches
+        with hijacked(request, wanted.content_type) as taken:
+            if flag(request, "logs"):
+                now = int(here.clock.time() * 1e9)
+                async for line in here.engine.containers.logs(info.id, until=now):
+                    await taken.write(wanted.encode(_number(line), line.data))
+            # docker run -i asks for StdinOnce: the client's end of input is the container's
+            once = bool(info.spec.docker.get("StdinOnce"))
+            await copy(streams, taken, wanted, close_stdin=once)
     finally:
-        await streams.close()
-    return after_hijack(taken)
+        await streams.close()  # detaches
+    return after_hijack()
 
 
 async def _replay(request: web.Request, here: Door, info: ContainerInfo, wanted: Wanted) -> web.StreamResponse:
     """`stream=0&logs=1`: what was written so far, and the end."""
-    taken = hijack(request, wanted.content_type)
-    async for line in here.engine.containers.logs(info.id):
-        await taken.write(wanted.encode(_number(line), line.data))
-    return after_hijack(taken)
+    with hijacked(request, wanted.content_type) as taken:
+        async for line in here.engine.containers.logs(info.id):
+            await taken.write(wanted.encode(_number(line), line.data))
+    return after_hijack()
 
 
 def _number(line: LogLine) -> int:

@@ -11,7 +11,7 @@ from groundplane.base.ids import hex_id
 from groundplane.dockerapi.attach import size
 from groundplane.dockerapi.create import Reader
 from groundplane.dockerapi.door import Door, Exec, door, json_answer, no_content
-from groundplane.dockerapi.hijack import after_hijack, hijack
+from groundplane.dockerapi.hijack import after_hijack, hijacked
 from groundplane.dockerapi.query import json_body
 from groundplane.dockerapi.streaming import Wanted, copy
 from groundplane.engine.contract import BadParameter, Conflicting, EngineError, ExecSpec, NoSuchContainer, State
@@ -84,23 +84,23 @@ async def _detached(here: Door, found: Exec) -> None:
 async def _attached(request: web.Request, here: Door, found: Exec) -> web.StreamResponse:
     spec = found.spec
     wanted = Wanted(stdin=spec.stdin, stdout=spec.stdout, stderr=spec.stderr, tty=spec.tty)
-    taken = hijack(request, wanted.content_type)
-    try:
-        streams = await _begin(here, found)
-    except EngineError as error:
-        # Docker has answered the head by now, so the reason goes where the output would
-        await taken.write(wanted.encode(STDERR, f"{error}\r\n".encode()))
-        return after_hijack(taken)
-    try:
-        if not await copy(streams, taken, wanted, close_stdin=True):
-            # The client has gone: docker leaves the process running, and so its end is still recorded.
-            here.tasks.start(f"exec-{found.id[:12]}", _drain(found))
-            return after_hijack(taken)
-        found.exit_code = await streams.wait()
-    finally:
-        if found.exit_code is not None:
-            await streams.close()
-    return after_hijack(taken)
+    with hijacked(request, wanted.content_type) as taken:
+        try:
+            streams = await _begin(here, found)
+        except EngineError as error:
+            # Docker has answered the head by now, so the reason goes where the output would
+            await taken.write(wanted.encode(STDERR, f"{error}\r\n".encode()))
+            return after_hijack()
+        try:
+            if not await copy(streams, taken, wanted, close_stdin=True):
+                # The client has gone: docker leaves the process running, and so its end is still recorded.
+                here.tasks.start(f"exec-{found.id[:12]}", _drain(found))
+                return after_hijack()
+            found.exit_code = await streams.wait()
+        finally:
+            if found.exit_code is not None:
+                await streams.close()
+    return after_hijack()
 
 
 async def _begin(here: Door, found: Exec) -> Any:

@@ -11,6 +11,8 @@ client does not read.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from aiohttp import web
 
@@ -109,8 +111,22 @@ class _Tail:
         pass
 
 
-def hijack(request: web.Request, content_type: str) -> Hijacked:
-    """Answer the head and take the connection over. The handler then returns `after_hijack()`."""
+@contextmanager
+def hijacked(request: web.Request, content_type: str) -> Iterator[Hijacked]:
+    """Answer the head and take the connection over for the length of the block, which ends where the client has gone.
+
+    The handler then returns `after_hijack()`.
+    """
+    taken = _take(request, content_type)
+    try:
+        yield taken
+    except ConnectionError:  # nobody is left to be told
+        pass
+    finally:
+        taken.finish()
+
+
+def _take(request: web.Request, content_type: str) -> Hijacked:
     transport = request.transport
     if transport is None:
         raise ConnectionResetError("the client closed the connection")
@@ -129,7 +145,6 @@ def hijack(request: web.Request, content_type: str) -> Hijacked:
     return taken
 
 
-def after_hijack(taken: Hijacked) -> web.Response:
-    """Close, and give aiohttp an answer that it cannot write any more: it takes that for a client that left."""
-    taken.finish()
+def after_hijack() -> web.Response:
+    """An answer that aiohttp cannot write any more: it takes that for a client that left."""
     return web.Response()

@@ -15,7 +15,7 @@ from groundplane.base.tasks import in_thread
 from groundplane.dockerapi.door import Door, door, json_answer
 from groundplane.dockerapi.query import flag
 from groundplane.dockerapi.stamps import time_text
-from groundplane.engine.contract import Conflicting, ContainerInfo, EngineError, State
+from groundplane.engine.contract import Conflicting, ContainerInfo, EngineError, NoSuchContainer, State
 
 _TITLES = ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"]
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -81,7 +81,10 @@ async def stats(request: web.Request) -> web.StreamResponse:
     await response.prepare(request)
     before: dict[str, Any] = {}
     while True:
-        info = here.engine.containers.get(info.id)
+        try:
+            info = here.engine.containers.get(info.id)
+        except NoSuchContainer:  # it was removed: that is the end, too
+            return response
         reading = _reading(here, info, before)
         await response.write(dumps(reading) + b"\n")
         if info.state is not State.RUNNING:

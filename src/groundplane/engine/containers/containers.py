@@ -9,6 +9,7 @@ import shutil
 import socket
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from groundplane.base.errors import NotFoundError
 from groundplane.base.ids import hex_id
 from groundplane.base.log import Log
 from groundplane.base.settings import Settings
-from groundplane.base.tasks import Tasks, to_its_end
+from groundplane.base.tasks import Tasks, in_thread, to_its_end
 from groundplane.engine.containers import execs, logs, names, oci_config
 from groundplane.engine.containers.connection import Connection, connected
 from groundplane.engine.containers.events import EngineEvents
@@ -104,7 +105,7 @@ class Containers:
             for sock in waiting:
                 sock.close()
         if not any(record.state is State.RUNNING for record in self._records.values()):
-            self._remove_group(self._places.cgroups)  # the instance's own; made again when it is needed
+            await self._remove_group(self._places.cgroups)  # the instance's own; made again when it is needed
 
     def events(self) -> AsyncIterator[EngineEvent]:
         """Changes of containers from now on."""
@@ -135,7 +136,7 @@ class Containers:
         try:
             await self._snapshots.prepare(id, image.id)
             self._places.directory(id).mkdir(parents=True, mode=0o700)
-            save(record, self._places.directory(id))
+            await in_thread(partial(save, record, self._places.directory(id)))  # it waits for the disk
         except BaseException:
             await to_its_end(self._discard(record))
             raise
@@ -202,17 +203,20 @@ class Containers:
             sock.close()
         await self._snapshots.remove(record.id)
         # Usually the supervisor has removed the group; not if it was killed at that moment.
-        self._remove_group(self._places.cgroup(record.id, record.spec.cgroup_parent))
+        await self._remove_group(self._places.cgroup(record.id, record.spec.cgroup_parent))
         shutil.rmtree(self._places.run_dir(record.id), ignore_errors=True)
         for path in logs.files_of(record.log_path):
             Path(path).unlink(missing_ok=True)
         shutil.rmtree(gone, ignore_errors=True)
 
-    def _remove_group(self, path: str) -> None:
+    async def _remove_group(self, path: str) -> None:
+        def remove() -> None:
+            self._groups.kill(path)
+            self._groups.remove(path)
+
         try:
             if self._groups.exists(path):
-                self._groups.kill(path)
-                self._groups.remove(path)
+                await in_thread(remove)  # whose processes do not die may keep it for seconds
         except KernelError as error:
             _log.error("cgroup stays", cgroup=path, error=str(error))
 
@@ -337,7 +341,7 @@ class Containers:
                 for sentence in refused:
                     _log.warning("limit not granted", container=record.id[:12], why=sentence)
             record.spec = replace(record.spec, resources=resources)
-            save(record, self._places.directory(record.id))
+            await in_thread(partial(save, record, self._places.directory(record.id)))
 
     def logs(
         self, id: str, *, follow: bool = False, tail: int | None = None, since: int = 0, until: int = 0

@@ -20,7 +20,7 @@ from groundplane.base.ids import hex_id
 from groundplane.base.jsonyaml import DecodeError, dumps, loads
 from groundplane.base.log import Log
 from groundplane.base.settings import Settings
-from groundplane.base.tasks import to_its_end
+from groundplane.base.tasks import in_thread, to_its_end
 from groundplane.engine.containers.connection import Connection, close_all
 from groundplane.engine.containers.limits import limits
 from groundplane.engine.containers.link import Link
@@ -181,9 +181,13 @@ class Sandboxes:
         self._unpin(self._places.pin_dir(id).with_name(f".{id[:12]}"))
         if cgroup:
             path = f"{self._places.cgroups}/{cgroup}"
-            try:
+
+            def remove() -> None:
                 self._groups.kill(path)
                 self._groups.remove(path)
+
+            try:
+                await in_thread(remove)  # whose processes do not die may keep it for seconds
             except KernelError as error:
                 raise EngineError(f"the cgroup of sandbox {id[:12]} stays: {error}") from error
         (self._places.sandboxes / f"{id}.json").unlink(missing_ok=True)
