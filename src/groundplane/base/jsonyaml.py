@@ -59,7 +59,7 @@ def yaml_documents(data: bytes | str) -> list[Any]:
         raise DecodeError(f"not a YAML document: {error}") from error
 
 
-# go-yaml's limit. libyaml's composer is recursive C: at some 25,000 levels it overflows the stack, which no handler sees.
+# go-yaml's limit. libyaml's composer is recursive C: some 25,000 levels overflow the stack, which no handler sees.
 _DEPTH = 10_000
 _ALIASED = 1_000_000  # values that aliases may stand for, all together
 
