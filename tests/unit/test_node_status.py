@@ -107,6 +107,8 @@ def test_the_deadlines_failure_is_told_once_nothing_runs() -> None:
     in_time = status_of(late, observed(ended(code=0, ago=6)))
     assert in_time["phase"] == "Succeeded"
     assert "reason" not in in_time
+    beside = {**late, "spec": {**late["spec"], "initContainers": [SIDECAR]}}
+    assert status_of(beside, observed(ended("side", 143), ended(code=0, ago=6)))["phase"] == "Succeeded"
 
 
 def test_what_is_known_of_an_end_stays_when_its_container_is_gone() -> None:

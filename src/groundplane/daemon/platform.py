@@ -229,5 +229,4 @@ class Platform:
 
         infos = engine.containers.list(hidden=True)
         await asyncio.gather(*(end(info) for info in infos if info.state is State.RUNNING))
-        for sandbox in engine.sandboxes.list():
-            await engine.sandboxes.remove(sandbox.id)
+        await asyncio.gather(*(engine.sandboxes.remove(sandbox.id) for sandbox in engine.sandboxes.list()))

@@ -127,8 +127,10 @@ def _until_deadline(pod: Pod, now: float) -> list[float]:
 def deadline_hit(pod: Pod, observed: Observed, now: float) -> bool:
     """Whether the pod still ran at its deadline; one that had ended before has its own result."""
     past = [-left for left in _until_deadline(pod, now) if left <= 0]
-    late = (view.finished_at / 1e9 > now - past[0] for view in observed.all() if past)
-    return bool(past) and (not terminal(pod, observed) or any(late))
+    if not past or not terminal(pod, observed):
+        return bool(past)
+    sidecars = {c["name"] for c in init_containers(pod) if is_sidecar(c)}  # these end after the pod has
+    return any(v.finished_at / 1e9 > now - past[0] for v in observed.all() if v.name not in sidecars)
 
 
 def restarts(pod: Pod, container: ContainerSpec, view: ContainerView, *, init: bool) -> bool:
