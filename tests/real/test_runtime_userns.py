@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import shutil
 import subprocess
 import sys
@@ -209,6 +210,9 @@ def test_a_life_of_an_ordinary_users_container(rootless: Box, user: User) -> Non
     try:
         pid = json.loads(user("state", "u").stdout)["pid"]
         assert Path(f"/proc/{pid}").stat().st_uid in (0, USER)
+        early = user("exec", "u", "true")
+        assert (early.returncode, len(early.stderr.splitlines())) == (255, 1)
+        assert f"no right to enter the namespaces of process {pid} (before start only root has)" in early.stderr
         assert user("start", "u").returncode == 0
         done = user("exec", "u", "sh", "-c", "id -u; readlink /proc/self/ns/user; readlink /proc/self/ns/pid")
         names = [os.readlink(f"/proc/{pid}/ns/{n}") for n in ("user", "pid")]
@@ -217,6 +221,64 @@ def test_a_life_of_an_ordinary_users_container(rootless: Box, user: User) -> Non
     finally:
         assert user("delete", "--force", "u").returncode == 0
     assert os.listdir(rootless.directory / "state") == []
+
+
+def test_kill_all_without_a_cgroup(rootless: Box, user: User) -> None:
+    """The kernel ends what is in a PID namespace with its init; where nothing is left, --all is content."""
+    rootless.process["args"] = ["sleep", "60"]
+    rootless.save()
+    assert user("create", "u", cwd=rootless.directory).returncode == 0
+    try:
+        pid = json.loads(user("state", "u").stdout)["pid"]
+        pidfd = os.pidfd_open(pid)
+        try:
+            refused = user("kill", "--all", "u", "USR1")
+            assert "cannot signal all processes of a container without a cgroup" in refused.stderr
+            assert user("kill", "--all", "u", "KILL").returncode == 0
+            assert select.select([pidfd], [], [], 30)[0], "it has ended"
+        finally:
+            os.close(pidfd)
+        assert user("kill", "--all", "u", "KILL").returncode == 0
+        assert "container not running" in user("kill", "u", "KILL").stderr
+    finally:
+        assert user("delete", "--force", "u").returncode == 0
+
+
+def test_no_cgroup_and_the_hosts_processes_is_a_warning(rootless: Box, user: User) -> None:
+    rootless.without_namespace("pid")
+    mounts = rootless.config["mounts"]
+    mounts[:] = [mount for mount in mounts if mount["type"] != "proc"]
+    rootless.mount("/proc", "none", "/proc", "rbind", "nosuid", "nodev", "noexec")
+    rootless.linux["maskedPaths"] = rootless.linux["readonlyPaths"] = []
+    rootless.process["args"] = ["true"]
+    rootless.save()
+    done = user("run", "u", cwd=rootless.directory)
+    assert (done.returncode, len(done.stderr.splitlines())) == (0, 1), done.stderr
+    assert "level=warning" in done.stderr
+    assert "cannot all be killed. Such configuration is strongly discouraged" in done.stderr
+
+
+def test_the_callers_cpus_are_not_a_users_containers(rootless: Box, source: Path) -> None:
+    """Also where there is no cgroup that would say which it has (runc >= 1.2)."""
+    ours = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, range(os.sysconf("SC_NPROCESSORS_CONF")))
+    everything = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, ours)
+    user = User(rootless.directory / "state", source, "taskset", "-c", str(min(ours)))
+    rootless.process["args"] = ["grep", "Cpus_allowed:", "/proc/self/status"]
+    rootless.save()
+    done = user("run", "u", cwd=rootless.directory)
+    mask = int(done.stdout.split()[1].replace(",", ""), 16)
+    assert {cpu for cpu in range(mask.bit_length()) if mask >> cpu & 1} == everything
+
+
+def test_a_users_document_may_name_ptmx(rootless: Box, user: User) -> None:
+    """config-linux.md, "Default Devices": a link to that of the container's own devpts, whatever is asked for."""
+    rootless.linux["devices"] = [{"path": "/dev/ptmx", "type": "c", "major": 5, "minor": 2}]
+    rootless.process["args"] = ["readlink", "/dev/ptmx"]
+    rootless.save()
+    done = user("run", "u", cwd=rootless.directory)
+    assert (done.returncode, done.stdout) == (0, "pts/ptmx\n"), done.stderr
 
 
 def test_the_interpreter_is_protected_from_an_ordinary_users_container(rootless: Box, user: User) -> None:
@@ -254,6 +316,7 @@ def test_the_interpreter_is_protected_from_an_ordinary_users_container(rootless:
             lambda b: b.linux["resources"].update(pids={"limit": 3}),
             "cannot set pids limit: container could not join or create",
         ),
+        (lambda b: b.namespace("time"), "unshare time namespace: operation not permitted"),
         (lambda b: b.process.update(oomScoreAdj=-900), "oom_score_adj: permission denied"),
         (lambda b: b.process["user"].update(uid=7), "setresuid uid 7: invalid argument"),
         (lambda b: b.process["user"].update(additionalGids=[0]), "setgroups groups [0]: operation not permitted"),

@@ -78,7 +78,7 @@ def exec_process(
         child = outside.clone(plan, given, cgroup=entrance.directory)
         try:
             order = _exec_order(document, state or NO_STATE, seccomp or {}, plan)
-            _admit_beside(child, document, entrance, order, grouped=bool(cgroup))
+            _admit_beside(child, document, entrance, order)
         except BaseException:
             child.end()
             raise
@@ -97,9 +97,7 @@ def _root_of(pid: int) -> int:
         raise KernelError.of("open", error, f"/proc/{pid}/root") from error
 
 
-def _admit_beside(
-    child: outside.Child, process: Process, entrance: Entrance, order: outside.Order, *, grouped: bool
-) -> None:
+def _admit_beside(child: outside.Child, process: Process, entrance: Entrance, order: outside.Order) -> None:
     """Into the container's groups and until it is ready; config.md's execCPUAffinity says its CPUs before and after."""
     affinity = process.exec_cpu_affinity
     if affinity:
@@ -108,7 +106,7 @@ def _admit_beside(
     outside.await_ready(child, order)
     if affinity:
         outside.set_affinity(child, affinity.final)
-    elif grouped:
+    else:
         outside.reset_affinity(child, once.processors())
 
 

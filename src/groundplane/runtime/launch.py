@@ -167,8 +167,7 @@ def _create(
         if plan.enters:
             warnings += make_group(groups, cgroup, config, lenient=lenient)  # while it mounts its root
             outside.admit(child, entrance.tasks)
-        if cgroup:
-            outside.reset_affinity(child, once.processors())
+        outside.reset_affinity(child, once.processors())
         outside.await_ready(child, order)
     except BaseException:
         child.end()

@@ -315,8 +315,8 @@ def _devices(config: Config) -> Step:
     for device in config.linux.devices:
         mode = 0o666 if device.file_mode is None else device.file_mode
         path = device.path if device.path.startswith("/") else f"/{device.path}"
-        if path in given:
-            continue  # the first one wins, as with runc and crun
+        if path in given or path == "/dev/ptmx":
+            continue  # the first one wins, as with runc and crun; ptmx is a link (config-linux.md, "Default Devices")
         given.add(path)
         nodes[path] = devices.Node(path, device.type, device.major, device.minor, mode & 0o7777, device.uid, device.gid)
     in_user_namespace = any(n.type == "user" for n in config.linux.namespaces)

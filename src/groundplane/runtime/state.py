@@ -169,3 +169,9 @@ class locked:
 
     def __exit__(self, *exception: object) -> None:
         os.close(self._fd)
+
+
+def has_own_pids(config: dict[str, Any]) -> bool:
+    """Whether the container has a PID namespace of its own."""
+    namespaces = (config.get("linux") or {}).get("namespaces") or ()
+    return any(n.get("type") == "pid" and not n.get("path") for n in namespaces)

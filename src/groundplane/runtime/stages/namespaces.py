@@ -23,29 +23,44 @@ def choose_for_children(chosen: Sequence[tuple[str, str]], offsets: Sequence[str
     The others are entered here, for the length of one clone, when the child gets a new user namespace, from inside
     which it could not enter them any more.
     """
-    restore = []
-    for kind, path in chosen:
-        flag = FLAGS[kind]
-        own = os.open(f"/proc/self/ns/{PROC_NAMES.get(kind, kind)}", os.O_RDONLY | os.O_CLOEXEC)
-        restore.append((own, flag))
-        try:
-            if path:
-                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-                try:
-                    p.setns(fd, flag, path)
-                finally:
-                    os.close(fd)
-            else:
-                p.unshare(flag)
-                for line in offsets:  # before the first process enters it (time_namespaces(7))
-                    write_text("/proc/self/timens_offsets", line)
-        except OSError as error:
-            restore_ours(restore)
-            raise KernelError.of("open", error, path) from error
-        except KernelError:
-            restore_ours(restore)
-            raise
+    restore: list[tuple[int, int]] = []
+    try:
+        for kind, path in chosen:
+            own = _open(f"/proc/self/ns/{PROC_NAMES.get(kind, kind)}")
+            try:
+                _enter(kind, path)
+            except BaseException:
+                os.close(own)  # we are still there, and may lack the right to go where we are
+                raise
+            restore.append((own, FLAGS[kind]))
+            for line in () if path else offsets:  # before the first process enters it (time_namespaces(7))
+                write_text("/proc/self/timens_offsets", line)
+    except BaseException:
+        restore_ours(restore)
+        raise
     return restore
+
+
+def _enter(kind: str, path: str) -> None:
+    """A namespace by its path, or a new one. Raises KernelError."""
+    if not path:
+        try:
+            p.unshare(FLAGS[kind])
+        except KernelError as error:
+            raise KernelError("unshare", error.errno, f"{kind} namespace") from None
+        return
+    fd = _open(path)
+    try:
+        p.setns(fd, FLAGS[kind], path)
+    finally:
+        os.close(fd)
+
+
+def _open(path: str) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise KernelError.of("open", error, path) from error
 
 
 def restore_ours(chosen: list[tuple[int, int]]) -> None:
@@ -61,23 +76,16 @@ def new_network() -> int:
     The kernel needs half a millisecond for one, longer than for all the other namespaces. Made with the clone, inside
     could only begin after it. We are in it ourselves for the moment, because unshare(2) is what makes one.
     """
-    own = _open_own_network()
+    own = _open("/proc/self/ns/net")
     try:
         p.unshare(p.CLONE_NEWNET)
         try:
             loopback_up()
-            return _open_own_network()
+            return _open("/proc/self/ns/net")
         finally:
             p.setns(own, p.CLONE_NEWNET, "our own network namespace")
     finally:
         os.close(own)
-
-
-def _open_own_network() -> int:
-    try:
-        return os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
-        raise KernelError.of("open", error, "/proc/self/ns/net") from error
 
 
 def namespaces_of(pid: int) -> tuple[int, list[tuple[str, str]]]:
@@ -93,6 +101,12 @@ def namespaces_of(pid: int) -> tuple[int, list[tuple[str, str]]]:
             if kind == "time":  # Linux ≥ 5.6
                 continue
             raise LaunchError(f"process {pid} does not exist") from None
+        except PermissionError:
+            # ptrace(2), "Ptrace access mode checking": before its program runs, init still counts as a process of the
+            # namespace in which the caller was, and who is not root there may not look into it.
+            raise LaunchError(
+                f"no right to enter the namespaces of process {pid} (before start only root has)"
+            ) from None
         flags |= flag
         if kind in ("pid", "time"):
             parent.append((kind, theirs))

@@ -12,7 +12,7 @@ from groundplane.kernel.cgroups import registry
 from groundplane.kernel.errors import KernelError
 from groundplane.runtime.arguments import whole_number
 from groundplane.runtime.documents import read_config_file
-from groundplane.runtime.state import Store, process_start_time
+from groundplane.runtime.state import Store, has_own_pids, process_start_time
 from groundplane.runtime.talk import send_fd
 
 TYPE_CHECKING = False
@@ -106,6 +106,9 @@ def choose_cgroup(globals: Globals, config: dict[str, Any], id: str) -> str:
         if limits and part != "devices":
             raise GroundError(f"cannot set {part} limit: container could not join or create cgroup")
     globals.log.debug(f"no right to make cgroups: {id} stays in ours")
+    if not has_own_pids(config):
+        problem = "no cgroup and no private pid namespace: the container's processes cannot all be killed"
+        globals.log.warning(f"{problem}. Such configuration is strongly discouraged")  # runc's words
     return ""
 
 

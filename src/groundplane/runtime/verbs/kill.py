@@ -7,7 +7,7 @@ import signal
 
 from groundplane.base.errors import GroundError
 from groundplane.runtime.arguments import whole_number
-from groundplane.runtime.state import Store
+from groundplane.runtime.state import Store, has_own_pids
 from groundplane.runtime.verbs.ending import send
 from groundplane.runtime.verbs.showing import groups_for
 
@@ -21,11 +21,12 @@ if TYPE_CHECKING:
 def kill(given: Parsed, globals: Globals) -> int:
     container = Store(globals.root).load(given.words[0])
     number = signal_number(given.words[1] if len(given.words) > 1 else "SIGTERM")
-    if given.switch("all"):
-        _kill_all(container, number)
-        return 0
+    if given.switch("all") and not _all_is_init(container, number):
+        if container.cgroup or container.status() != "stopped":
+            _kill_all(container, number)
+        return 0  # where nothing is left to be told, --all is content, as with runc
     # Without a PID namespace of its own the kernel ends only init, and the others would go on as nobody's (runc ≥ 1.2).
-    everything = number == signal.SIGKILL and container.cgroup and not _has_own_pids(container)
+    everything = number == signal.SIGKILL and container.cgroup and not has_own_pids(container.config)
     if container.status() not in ("creating", "stopped"):
         send(container, number)
     elif not everything or not groups_for(container, "kill").processes(container.cgroup):
@@ -35,9 +36,10 @@ def kill(given: Parsed, globals: Globals) -> int:
     return 0
 
 
-def _has_own_pids(container: Container) -> bool:
-    namespaces = (container.config.get("linux") or {}).get("namespaces") or ()
-    return any(n.get("type") == "pid" and not n.get("path") for n in namespaces)
+def _all_is_init(container: Container, number: int) -> bool:
+    """Whether the kernel ends everything with init, so that no cgroup has to say what there is."""
+    running = container.status() not in ("creating", "stopped")
+    return not container.cgroup and number == signal.SIGKILL and running and has_own_pids(container.config)
 
 
 def signal_number(text: str) -> int:
