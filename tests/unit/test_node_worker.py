@@ -275,6 +275,26 @@ def test_a_fault_of_ours_does_not_leave_a_pod_to_itself(tmp_path: Path, run: Run
     run(work())
 
 
+def test_the_previous_log_is_that_of_the_last_state(tmp_path: Path, run: Run) -> None:
+    async def work() -> None:
+        async with bench(tmp_path) as b:
+
+            def previous() -> str:
+                worker = b.node.worker("default", "p")
+                return worker.container_id("web", previous=True) if worker is not None else "no worker"
+
+            await b.create(pod())
+            assert previous() == ""
+            for _ in range(2):
+                b.engine.end("web", 1)
+                await b.settle()
+            assert previous() == b.engine.named("web")[0].id  # the one for whose successor it waits
+            await b.later(10)
+            assert previous() == b.engine.named("web")[1].id
+
+    run(work())
+
+
 def test_what_fails_while_a_predecessors_traces_are_read_is_tried_again(tmp_path: Path, run: Run) -> None:
     async def work() -> None:
         async with bench(tmp_path) as b:

@@ -98,10 +98,16 @@ class Worker:
         return self._address or self._context.place.address
 
     def container_id(self, name: str, *, previous: bool = False) -> str:
-        """The id of a container's newest (or last but one) attempt, or empty."""
-        ids = self._attempts.get(name, [])
-        index = 1 if previous else 0
-        return ids[index] if len(ids) > index else ""
+        """The id of a container's newest attempt, or of its last state (validateContainerLogStatus); or empty.
+
+        While it waits for its next attempt the two are the same.
+        """
+        if not previous:
+            return next(iter(self._attempts.get(name, ())), "")
+        known = self._reporter.last
+        both = (*known.get("containerStatuses", ()), *known.get("initContainerStatuses", ()))
+        ended = (one["lastState"].get("terminated", {}) for one in both if one["name"] == name)
+        return next((str(one.get("containerID", "")) for one in ended), "").rpartition("/")[2]
 
     def refresh_volumes(self) -> None:
         """Bring ConfigMaps, Secrets and tokens up to date, beside all else; failures wait for the next time."""
