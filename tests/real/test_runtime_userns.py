@@ -301,6 +301,13 @@ def test_the_interpreter_is_protected_from_an_ordinary_users_container(rootless:
         user("delete", "--force", "u")
 
 
+NOTIFYING = {
+    "defaultAction": "SCMP_ACT_ALLOW",
+    "listenerPath": "/agent",
+    "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}],
+}
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
@@ -316,6 +323,7 @@ def test_the_interpreter_is_protected_from_an_ordinary_users_container(rootless:
             lambda b: b.linux["resources"].update(pids={"limit": 3}),
             "cannot set pids limit: container could not join or create",
         ),
+        (lambda b: b.linux.update(seccomp=NOTIFYING), "SCMP_ACT_NOTIFY is not supported in rootless containers"),
         (lambda b: b.namespace("time"), "unshare time namespace: operation not permitted"),
         (lambda b: b.process.update(oomScoreAdj=-900), "oom_score_adj: permission denied"),
         (lambda b: b.process["user"].update(uid=7), "setresuid uid 7: invalid argument"),

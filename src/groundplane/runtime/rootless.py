@@ -16,6 +16,10 @@ def check(config: Config) -> None:
         raise BadConfig("rootless container requires user namespaces")
     if config.linux.net_devices:
         raise BadConfig("network devices are not supported in rootless containers")
+    profile = config.linux.seccomp
+    if profile and any(rule.action == "SCMP_ACT_NOTIFY" for rule in profile.syscalls):
+        # pidfd_getfd(2) asks as ptrace(2) does: until its program runs, only root may look into a process of ours.
+        raise BadConfig("linux.seccomp: SCMP_ACT_NOTIFY is not supported in rootless containers")
     for kind, mappings in (("uid", config.linux.uid_mappings), ("gid", config.linux.gid_mappings)):
         for mount in config.mounts:
             for option in mount.options:
