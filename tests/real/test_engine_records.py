@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,9 +16,10 @@ import pytest
 from tests.fakes.engine_parts import BusyboxImage
 from tests.real.engine_rig import rig
 
-from groundplane.engine.contract import EngineError, ImageInfo, NoSuchImage, SandboxSpec, State
+from groundplane.engine.containers.supervised import StartFailed, Supervised, is_supervised
+from groundplane.engine.contract import EngineError, ImageInfo, NoSuchContainer, NoSuchImage, SandboxSpec, State
 from groundplane.kernel.processes import start_ticks
-from groundplane.wire.spawner import Pin
+from groundplane.wire.spawner import Pin, Spawn
 
 pytestmark = pytest.mark.needs("root", "cgroups", "net", "busybox")
 Run = Callable[[Any], Any]
@@ -148,6 +150,26 @@ def test_a_removal_that_nobody_waits_for_is_told(run: Run) -> None:
     run(work())
 
 
+def ignores(pid: int, number: int) -> bool:
+    status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return bool(int(status["SigIgn"], 16) >> (number - 1) & 1)
+
+
+def test_a_removal_by_force_does_not_wait_for_a_restart_s_patience(run: Run) -> None:
+    async def work() -> None:
+        async with rig() as r:
+            id = await r.start("sh", "-c", "trap '' TERM; while :; do sleep 0.05; done")
+            await r.eventually(lambda: ignores(r.containers.get(id).pid, signal.SIGTERM))
+            restart = asyncio.ensure_future(r.containers.restart(id, 600))
+            await asyncio.sleep(0)  # it has the lock, and waits
+            await r.containers.remove(id, force=True)
+            with suppress(NoSuchContainer):
+                await restart
+            assert r.containers.list() == []
+
+    run(work())
+
+
 def processes_in(namespace: int) -> list[str]:
     found = []
     for name in filter(str.isdigit, os.listdir("/proc")):
@@ -204,5 +226,23 @@ def test_a_sandbox_writes_no_parameter_of_the_host(run: Run) -> None:
             spec = SandboxSpec("pod", network="none", sysctls={"net.ipv4.ip_unprivileged_port_start": "80"})
             sandbox = await r.sandboxes.create(spec)
             await r.sandboxes.remove(sandbox.id)
+
+    run(work())
+
+
+def test_a_document_that_nobody_expects_is_a_failed_start(run: Run) -> None:
+    async def work() -> None:
+        async with rig() as r:
+            id = "e" * 64
+            place, end = r.run / "c" / id[:12], r.root / "end"
+            place.mkdir(parents=True)
+            (place / "config.json").write_text("[]")
+            order = Spawn(
+                id, str(place), str(place / "log"), str(end), "ground-test/e", False, False, 0, 0, 1, 1, False
+            )
+            with pytest.raises(StartFailed):
+                await Supervised.spawn(r.link, order, [])
+            assert not is_supervised(str(place))
+            shutil.rmtree(place)
 
     run(work())

@@ -272,3 +272,8 @@ def test_signals_by_name_and_number() -> None:
     for text in ("", "0", "65", "SIGRTMIN+40", "RTMAX-64", "TERM+5", "RTMIN+-1", "NONE"):
         with pytest.raises(BadParameter, match="Invalid signal"):
             signal_number(text)
+
+
+def test_a_working_directory_is_absolute() -> None:
+    with pytest.raises(BadParameter, match="the working directory 'there' is invalid, it needs to be an absolute path"):
+        build(working_dir="there")

@@ -172,6 +172,8 @@ class Containers:
 
     async def remove(self, id: str, *, force: bool = False) -> None:
         record = self._record(id)
+        if force and record.state is State.RUNNING:
+            self._lives.signal(record, 9)  # at once, also where a restart holds the lock and waits for the end
         async with record.lock:
             if record.id not in self._records:  # another call was faster
                 return

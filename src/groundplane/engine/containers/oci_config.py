@@ -91,6 +91,8 @@ def process(spec: ContainerSpec, image: Mapping[str, Any], who: Who, hostname: s
     sets: dict[str, Any] = {"bounding": names}
     if who.uid == 0:  # as execve(2) would do it: a user who is not root keeps none
         sets |= {"effective": names, "permitted": names}
+    if spec.working_dir and not spec.working_dir.startswith("/"):
+        raise BadParameter(f"the working directory '{spec.working_dir}' is invalid, it needs to be an absolute path")
     document: dict[str, Any] = {
         "terminal": spec.tty,
         "user": {"uid": who.uid, "gid": who.gid, "additionalGids": list(who.groups)},

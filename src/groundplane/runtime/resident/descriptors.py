@@ -8,9 +8,11 @@ GROUND_NOFILE, to spawners that a daemon starts.
 
 from __future__ import annotations
 
+import errno
 import os
 
 from groundplane.kernel.calls.rlimits import get_rlimit, prlimit
+from groundplane.kernel.errors import KernelError
 
 _RESOURCE = "RLIMIT_NOFILE"
 
@@ -21,10 +23,18 @@ def raise_limit() -> int:
     given = os.environ.get("GROUND_NOFILE", "")
     former = min(int(given), hard) if given.isascii() and given.isdigit() else soft
     os.environ["GROUND_NOFILE"] = str(former)
-    prlimit(0, _RESOURCE, hard, hard)
+    _set(hard, hard)
     return former
 
 
 def restore_limit(soft: int) -> None:
     """In a process that starts containers or execs, and in those after it."""
-    prlimit(0, _RESOURCE, soft, get_rlimit(0, _RESOURCE)[1])
+    _set(soft, get_rlimit(0, _RESOURCE)[1])
+
+
+def _set(soft: int, hard: int) -> None:
+    try:
+        prlimit(0, _RESOURCE, soft, hard)
+    except KernelError as error:
+        if error.errno != errno.EPERM:  # a hard limit above fs.nr_open can be kept, but not set (kernel/sys.c)
+            raise

@@ -17,7 +17,6 @@ import socket
 import time
 from struct import pack
 
-from groundplane.kernel.errors import KernelError
 from groundplane.kernel.processes import open_process, start_ticks
 from groundplane.runtime import deletion, launch
 from groundplane.runtime.failures import LaunchError
@@ -91,7 +90,7 @@ def _work(order: bytes, link: socket.socket) -> None:
             _make(spec, link, spawner)
         except _Orphaned:
             _undo(spec)
-        except (LaunchError, KernelError, OSError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001 because nobody else would tell the one who waits
             _undo(spec)
             # Docker's codes: 127 not found, 126 not executable, 128 for every other reason of its runtime.
             code = error.exit_code if isinstance(error, LaunchError) and error.exit_code > 1 else 128
@@ -166,7 +165,7 @@ def _undo(spec: Spawn) -> None:
         with open(f"{spec.run_dir}/config.json", "rb") as f:
             config = json.load(f)
         deletion.delete(config, bundle=spec.run_dir, id=spec.id, cgroup=spec.cgroup)
-    except (OSError, ValueError, KernelError) as error:
+    except Exception as error:  # noqa: BLE001 because the rest has to be taken away all the same
         os.write(2, f"launcher of {spec.id[:12]}: cgroup {spec.cgroup} is left to the engine: {error}\n".encode())
     remove_files(spec)
 
