@@ -274,3 +274,14 @@ def test_rows_of_finished_pods_say_so(admin: Caller) -> None:
     _, body, _ = admin("GET", path, Accept="application/json;as=Table;v=v1;g=meta.k8s.io")
     (row,) = body["rows"]
     assert [(c["type"], c["status"], c["reason"]) for c in row["conditions"]] == [("Completed", "True", "Succeeded")]
+
+
+def test_what_is_nested_too_deeply_is_the_clients_fault(admin: Caller) -> None:
+    path = "/apis/apps/v1/namespaces/default/controllerrevisions"
+    for levels, code in ((200, 201), (300, 400), (600, 400), (1000, 400), (20_000, 400)):
+        data = b'{"a":' * levels + b"1" + b"}" * levels
+        made = b'{"metadata":{"name":"n%d"},"revision":1,"data":%s}' % (levels, data)
+        assert admin("POST", path, made)[0] == code, levels
+        for media in ("merge-patch", "strategic-merge-patch"):
+            patched = admin("PATCH", f"{path}/n200", b'{"data":%s}' % data, Content_Type=f"application/{media}+json")
+            assert patched[0] == (200 if code == 201 else 400), (media, levels, patched[1])

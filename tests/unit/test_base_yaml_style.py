@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from groundplane.base.jsonyaml import DecodeError, yaml_dumps, yaml_loads
+from groundplane.base.jsonyaml import DecodeError, dumps, yaml_dumps, yaml_loads
 
 WRITTEN: list[tuple[Any, str]] = [
     ("plain words", "a: plain words\n"),
@@ -57,3 +57,21 @@ def test_a_few_lines_that_stand_for_billions() -> None:
 
 def test_ordinary_aliases() -> None:
     assert yaml_loads("a: &a {k: [1]}\nb: *a\nc: *a\n") == {key: {"k": [1]} for key in "abc"}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("18446744073709551615", 18446744073709551615),
+        ("123456789012345678901234567890", 123456789012345678901234567890.0),
+        ("-99999999999999999999", -99999999999999999999.0),
+        ("9" * 5000, "9" * 5000),
+        ("!!binary aGk=", "hi"),
+        ("!!set {x}", {"x": None}),
+    ],
+)
+def test_what_json_cannot_say(text: str, value: Any) -> None:
+    """As go-yaml has it; each of these ended in an internal error."""
+    found = yaml_loads(f"a: {text}")
+    assert found == {"a": value}
+    dumps(found)

@@ -53,6 +53,8 @@ class Desk:
             return refused(statuses.unavailable(f"the store cannot be read: {error}"))
         except NoSuchPage:
             return Text(NOT_FOUND, code=404)
+        except RecursionError:
+            return refused(statuses.bad_request("the object provided is nested too deeply"))
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 because a request must be answered; the traceback is in the log

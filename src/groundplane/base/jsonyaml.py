@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from functools import cache
 from typing import Any, ClassVar
@@ -16,7 +17,13 @@ class DecodeError(GroundError):
 
 
 def dumps(value: Any) -> bytes:
-    return orjson.dumps(value)
+    """Raises RecursionError for what is nested more than 254 levels deep, which is orjson's limit."""
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError as error:
+        if "Recursion" in str(error):
+            raise RecursionError(str(error)) from error
+        raise
 
 
 def dumps_pretty(value: Any) -> bytes:
@@ -159,6 +166,25 @@ def _loader() -> Any:
             # JSON's keys are strings; sigs.k8s.io/yaml writes `on: 1` as `"true": 1`.
             return {_key(k): v for k, v in super().construct_mapping(node, deep=deep).items()}
 
+        def integer(self, node: Any) -> int | float | str:
+            """What 64 bits do not hold is a float to go-yaml, and what that does not hold a string."""
+            text = str(node.value)
+            value = self.construct_yaml_int(node) if len(text) < 1000 else None
+            if value is not None and -(1 << 63) <= value < 1 << 64:
+                return int(value)
+            try:
+                found = float(text if value is None else value)
+            except (ValueError, OverflowError):
+                return text
+            return text if math.isinf(found) else found
+
+        def binary(self, node: Any) -> str:
+            return bytes(self.construct_yaml_binary(node)).decode("utf-8", "replace")
+
+    tag = "tag:yaml.org,2002:"
+    Loader.add_constructor(tag + "int", Loader.integer)
+    Loader.add_constructor(tag + "binary", Loader.binary)
+    Loader.add_constructor(tag + "set", base.construct_yaml_map)
     return Loader
 
 
