@@ -462,3 +462,16 @@ def test_a_deletion_that_is_asked_for_again_with_another_policy() -> None:
             assert kept["metadata"]["deletionTimestamp"] == waits["metadata"]["deletionTimestamp"]
 
     run(work())
+
+
+def test_an_applied_configuration_without_real_metadata() -> None:
+    async def work() -> None:
+        async with bench() as b:
+            await b.ok("POST", MAPS, config("a"))
+            for name in ("a", "b"):
+                for metadata in ("x", 5, [], False):
+                    sent = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
+                    refused = await b.refused("PATCH", f"{MAPS}/{name}", sent, APPLY_PATCH, fieldManager="f")
+                    assert ".metadata: expected map, got" in refused["message"]
+
+    run(work())

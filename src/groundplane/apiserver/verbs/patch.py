@@ -101,12 +101,14 @@ def typed(type_: schema.Type, call: Call, made: Any, shown: Any, notes: Sequence
 async def _apply(machine: Machine, endpoint: Endpoint, call: Call, config: Any) -> One:
     resource, subresource = endpoint.resource, call.target.subresource
     _check_config(endpoint, call, config)
-    meta = {"name": call.name, **(config.get("metadata") or {})}
-    if call.namespace and resource.namespaced:
-        meta.setdefault("namespace", call.namespace)
-    config = {**config, "metadata": meta}
-    lifecycle.match_name(config, call.name)
-    config = lifecycle.match_namespace(config, call.namespace if resource.namespaced else "")
+    given = config.get("metadata")
+    if given is None or isinstance(given, dict):  # else its type refuses it below
+        meta = {"name": call.name, **(given or {})}
+        if call.namespace and resource.namespaced:
+            meta.setdefault("namespace", call.namespace)
+        config = {**config, "metadata": meta}
+        lifecycle.match_name(config, call.name)
+        config = lifecycle.match_namespace(config, call.namespace if resource.namespaced else "")
     change = write.Change(
         call.name,
         applied(machine, endpoint, call, config),
@@ -140,7 +142,8 @@ def applied(machine: Machine, endpoint: Endpoint, call: Call, config: Object) ->
 
 
 def _given_namespace(call: Call, config: Object) -> str:
-    namespace: str = config["metadata"].get("namespace", "")
+    meta = config["metadata"]
+    namespace: str = meta.get("namespace", "") if isinstance(meta, dict) else ""
     return "" if namespace == call.namespace else namespace
 
 
@@ -154,5 +157,6 @@ def _check_config(endpoint: Endpoint, call: Call, config: Object) -> None:
             f"the API version in the data ({api_version}) does not match the expected API version "
             f"({endpoint.api_version})"
         )
-    if (config.get("metadata") or {}).get("managedFields"):
+    meta = config.get("metadata")
+    if isinstance(meta, dict) and meta.get("managedFields"):
         raise statuses.bad_request("metadata.managedFields must be nil")
