@@ -473,5 +473,9 @@ def test_an_applied_configuration_without_real_metadata() -> None:
                     sent = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
                     refused = await b.refused("PATCH", f"{MAPS}/{name}", sent, APPLY_PATCH, fieldManager="f")
                     assert ".metadata: expected map, got" in refused["message"]
+                for kind, version in (({}, "v1"), ("ConfigMap", {}), ("", 7), (["a"], ["b"])):
+                    sent = {"apiVersion": version, "kind": kind}
+                    refused = await b.refused("PATCH", f"{MAPS}/{name}", sent, APPLY_PATCH, fieldManager="f")
+                    assert refused["code"] == 400
 
     run(work())

@@ -148,7 +148,7 @@ def _given_namespace(call: Call, config: Object) -> str:
 
 
 def _check_config(endpoint: Endpoint, call: Call, config: Object) -> None:
-    kind, api_version = config.get("kind") or "", config.get("apiVersion") or ""
+    kind, api_version = (v if isinstance(v := config.get(word), str) else "" for word in ("kind", "apiVersion"))
     if not kind or not api_version:
         group, version = schema.split_api_version(api_version)
         raise statuses.bad_request(f"invalid object type: {group}/{version}, Kind={kind}")
