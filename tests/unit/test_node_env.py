@@ -159,3 +159,9 @@ def test_a_secret_that_is_no_text_is_no_variable(value: bytes) -> None:
     one = container(envFrom=[{"secretRef": {"name": "s"}}])
     with pytest.raises(env.EnvError, match="the Secret's value of p"):
         asyncio.run(env.environment(pod(one), one, [], "10.244.0.5", "192.0.2.1", secrets))
+
+
+def test_maps_are_quoted_as_go_does() -> None:
+    assert env.format_map({"b": 'q"\\\r\n\t\x01\x7f\u00a0é', "a": "1"}) == (
+        'a="1"\nb="q\\"\\\\\\r\\n\\t\\x01\\x7f\\u00a0é"'
+    )

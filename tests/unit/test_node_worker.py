@@ -389,6 +389,19 @@ def test_one_volume_that_cannot_be_does_not_hold_up_the_others(tmp_path: Path, r
     run(work())
 
 
+def test_the_downward_api_follows_the_pods_labels(tmp_path: Path, run: Run) -> None:
+    async def work() -> None:
+        async with bench(tmp_path) as b:
+            items = [{"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}}]
+            await b.create(pod(volumes=[{"name": "v", "downwardAPI": {"items": items}}]))
+            await b.client.pods.patch("p", {"metadata": {"labels": {"a": "b"}}}, "default")
+            await b.settle()
+            [file] = tmp_path.glob("pods/*/volumes/kubernetes.io~downward-api/v/labels")
+            assert file.read_text() == 'a="b"'
+
+    run(work())
+
+
 def test_hosts_files_follow_the_address(tmp_path: Path, run: Run) -> None:
     """After `ground down`, or the host's restart, the pod has another address."""
 

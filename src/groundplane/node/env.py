@@ -165,11 +165,18 @@ def field_value(pod: Pod, path: str, address: str, host_ip: str) -> str:
 
 def format_map(values: Mapping[str, str]) -> str:
     """`key="value"` lines, sorted, as downward API volumes and variables show maps (fieldpath.FormatMap)."""
-    lines = []
-    for key in sorted(values):
-        escaped = values[key].replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
-        lines.append(f'{key}="{escaped}"')
-    return "\n".join(lines)
+    return "\n".join(f'{key}="{"".join(map(_escaped, values[key]))}"' for key in sorted(values))
+
+
+_ESCAPES = {c: f"\\{e}" for c, e in zip('"\\\a\b\f\n\r\t\v', '"\\abfnrtv', strict=True)}
+
+
+def _escaped(char: str) -> str:
+    """As Go's %q."""
+    if char in _ESCAPES or char.isprintable():
+        return _ESCAPES.get(char, char)
+    code = ord(char)
+    return f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def resource_value(pod: Pod, container: ContainerSpec, ref: Mapping[str, Any]) -> str:

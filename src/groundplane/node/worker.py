@@ -85,7 +85,9 @@ class Worker:
             await prober.stop()
 
     def update(self, pod: Pod) -> None:
-        self.pod = pod
+        old, self.pod = self.pod["metadata"], pod
+        if any(old.get(name) != pod["metadata"].get(name) for name in ("labels", "annotations")):
+            self.refresh_volumes()  # the downward API shows them
         self._wake.set()
 
     def poke(self) -> None:

@@ -105,7 +105,7 @@ async def _config_map(pod: Pod, source: Mapping[str, Any], mode: int, sources: S
         raise VolumeError(f'configmap "{name}" not found')
     data = {k: str(v).encode() for k, v in (found.get("data") or {}).items()}
     data |= {k: base64.b64decode(v) for k, v in (found.get("binaryData") or {}).items()}
-    return _chosen("configmap", data, source.get("items") or (), mode, optional=optional)
+    return _chosen("configmap references non-existent config", data, source.get("items") or (), mode, optional=optional)
 
 
 async def _secret(pod: Pod, source: Mapping[str, Any], mode: int, sources: Sources) -> Payload:
@@ -116,7 +116,7 @@ async def _secret(pod: Pod, source: Mapping[str, Any], mode: int, sources: Sourc
             return {}
         raise VolumeError(f'secret "{name}" not found')
     data = {k: base64.b64decode(v) for k, v in (found.get("data") or {}).items()}
-    return _chosen("secret", data, source.get("items") or (), mode, optional=optional)
+    return _chosen("references non-existent secret", data, source.get("items") or (), mode, optional=optional)
 
 
 def _chosen(
@@ -130,9 +130,7 @@ def _chosen(
         if item["key"] not in data:
             if optional:
                 continue
-            raise VolumeError(
-                f"{what} references non-existent {what.replace('configmap', 'config')} key: {item['key']}"
-            )
+            raise VolumeError(f"{what} key: {item['key']}")
         files[item["path"]] = File(data[item["key"]], mode if item.get("mode") is None else int(item["mode"]))
     return files
 
