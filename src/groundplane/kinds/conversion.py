@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from groundplane.base.jsonyaml import DecodeError, dumps, loads
+from groundplane.kinds.defaults.autoscaling import cpu_metric
 from groundplane.kinds.resources import Resource
 
 Object = dict[str, Any]
@@ -59,10 +60,8 @@ def _autoscaler_to_v2(obj: Object) -> Object:
     metrics = [_metric_to_v2(metric) for metric in _annotation(annotations, _METRICS) or ()]
     percent = spec.pop("targetCPUUtilizationPercentage", None)
     if percent is not None:
-        target = {"type": "Utilization", "averageUtilization": percent}
-        metrics.append({"type": "Resource", "resource": {"name": "cpu", "target": target}})
-    if metrics:
-        spec["metrics"] = metrics
+        metrics.append(cpu_metric(percent))
+    spec["metrics"] = metrics or [cpu_metric(80)]
     behavior = _annotation(annotations, _BEHAVIOR)
     if behavior:
         spec["behavior"] = {key[0].lower() + key[1:]: value for key, value in behavior.items()}

@@ -49,3 +49,6 @@ def test_an_autoscaler_survives_the_old_form() -> None:
     back = conversion.convert(old, v1, v2)
     back["status"].pop("currentReplicas")
     assert back == new
+    del old["metadata"]["annotations"], old["spec"]["targetCPUUtilizationPercentage"]
+    cpu["resource"]["target"]["averageUtilization"] = 80  # what there is without any metric
+    assert conversion.convert(old, v1, v2)["spec"]["metrics"] == [cpu]

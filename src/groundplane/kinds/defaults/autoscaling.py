@@ -19,14 +19,19 @@ def autoscaler(version: str, obj: Object) -> None:
     if version == "v1":
         return
     if not spec.get("metrics"):
-        target = {"type": "Utilization", "averageUtilization": 80}
-        spec["metrics"] = [{"type": "Resource", "resource": {"name": "cpu", "target": target}}]
+        spec["metrics"] = [cpu_metric(80)]
     behavior = spec.get("behavior")
     if behavior is not None:
         up = behavior.setdefault("scaleUp", {})
         up.setdefault("stabilizationWindowSeconds", 0)
         _rules(up, _UP)
         _rules(behavior.setdefault("scaleDown", {}), _DOWN)
+
+
+def cpu_metric(percent: int) -> Object:
+    """A target for the use of CPU; 80 percent is what an autoscaler without any metric has, in version 1 too."""
+    target = {"type": "Utilization", "averageUtilization": percent}
+    return {"type": "Resource", "resource": {"name": "cpu", "target": target}}
 
 
 def _rules(rules: Object, policies: list[Object]) -> None:
