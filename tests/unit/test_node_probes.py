@@ -63,7 +63,8 @@ def test_a_probes_own_headers_replace_ours_whatever_their_case(run: Run) -> None
     async def work() -> None:
         async with Server() as server:
             headers = [{"name": "host", "value": "a.example"}, {"name": "X", "value": "1"}, {"name": "X", "value": "2"}]
-            assert (await server.ask(httpHeaders=headers)).healthy
+            assert (await server.ask(httpHeaders=headers, path="/a b%20c?d=é&e=[1]")).healthy
+            assert server.heads[0].split("\r\n")[0] == "GET /a%20b%20c?d=%C3%A9&e=%5B1%5D HTTP/1.1"
             lines = server.heads[0].split("\r\n")
             assert [line for line in lines if line.lower().startswith("host:")] == ["host: a.example"]
             assert [line for line in lines if line.startswith("X:")] == ["X: 1", "X: 2"]

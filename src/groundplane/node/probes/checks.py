@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 from groundplane.base.errors import GroundError
 from groundplane.engine.contract import Containers, EngineError, ExecSpec
@@ -134,7 +134,7 @@ async def _get(url: str, action: Mapping[str, Any]) -> tuple[Answer, str]:
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # the host's authorities are not read: it would take 20 ms
         tls.check_hostname = False
         tls.verify_mode = ssl.CERT_NONE  # kubelet does not verify a probe's certificate
-    path = (where.path or "/") + (f"?{where.query}" if where.query else "")
+    path = quote((where.path or "/") + (f"?{where.query}" if where.query else ""), safe="/?%:@!$&'()*+,;=~")
     request = f"GET {path} HTTP/1.1\r\n{_headers(action, where.netloc)}\r\n"
     try:
         reader, writer = await asyncio.open_connection(host, port, ssl=tls)
