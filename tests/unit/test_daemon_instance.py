@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from groundplane.base.errors import GroundError
-from groundplane.base.settings import Settings
+from groundplane.base.settings import Settings, load
 from groundplane.daemon import leaving
 from groundplane.daemon.instance import Instance
+from groundplane.kernel.calls import mount
 
 
 def settings(place: Path) -> Settings:
@@ -57,3 +58,25 @@ def test_a_record_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "root" / "platform.json").mkdir()
     with pytest.raises(GroundError, match=r"platform\.json cannot be written: Is a directory"):
         instance.save(("engine",))
+
+
+def test_mount_points_of_any_name_are_known(tmp_path: Path) -> None:
+    table = tmp_path / "mountinfo"
+    names = [b"/a", b"/r/in\\040side", b"/r", b"/rest", b"/r/\xff\\134040\\012"]
+    table.write_bytes(b"".join(b"25 1 0:22 / %s rw - tmpfs tmpfs rw\n" % name for name in names))
+    assert mount.points_below("/r", str(table)) == ["/r/in side", "/r", "/r/\udcff\\040\n"]
+    assert len(mount.points_below("/", str(table))) == 5
+
+
+def test_purge_reaches_into_no_mount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the root's name has a blank, and was named through a symbolic link."""
+    (tmp_path / "a disk").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "a disk")
+    given = load({"GROUND_CONFIG": "/nowhere"}, root=str(tmp_path / "link" / "root"), run=str(tmp_path / "run"))
+    assert given.root == str(tmp_path / "a disk" / "root")
+    Instance(given).make_directories()
+    point = str(tmp_path / "a disk" / "root" / "mine")
+    monkeypatch.setattr(mount, "points_below", lambda base: [point] if base == given.root else [])
+    with pytest.raises(GroundError, match="mine is still mounted"):
+        leaving.purge(given)
+    assert (tmp_path / "a disk" / "root" / "owner.lock").exists()

@@ -64,17 +64,17 @@ def load(environ: dict[str, str] | None = None, **flags: Any) -> Settings:
                 raise UsageError(f"setting {name}: a whole number expected, {value!r} found") from None
         elif not isinstance(value, str):
             raise UsageError(f"setting {name}: a text expected, {value!r} found")
-    for name in ("root", "run"):  # a later command, the daemon and its spawner may stand in other directories
-        if name in values:
-            values[name] = _directory(name, values[name])
-    return check(replace(Settings(), **values))
+    found = replace(Settings(), **values)
+    return check(replace(found, root=_directory("root", found.root), run=_directory("run", found.run)))
 
 
 def _directory(name: str, path: str) -> str:
-    """Absolute. An empty one, as of an unset shell variable, would be the current directory."""
+    """Absolute, because a later command, the daemon and its spawner may stand elsewhere, and without symbolic links,
+    because the kernel names mounts without them. An empty one, as of an unset shell variable, would be where we stand.
+    """
     if not path:
         raise UsageError(f"setting {name}: it is empty; name a directory")
-    return os.path.abspath(path)
+    return os.path.realpath(path)
 
 
 def check(settings: Settings) -> Settings:

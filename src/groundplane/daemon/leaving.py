@@ -12,6 +12,7 @@ import time
 from groundplane.base.errors import GroundError
 from groundplane.base.settings import Settings
 from groundplane.daemon.instance import is_foreign, owner
+from groundplane.kernel.calls import mount
 
 _END_SECONDS = 30.0
 
@@ -46,10 +47,8 @@ def purge(settings: Settings) -> None:
     for root in roots:
         if is_foreign(root):
             raise LeavingError(f"{root}: files of others are in it, and none of Groundplane's; nothing was removed")
-    with open("/proc/self/mountinfo") as table:
-        points = [line.split(" ", 5)[4] for line in table]
-    for point in points:
-        if any(point == root or point.startswith(root + "/") for root in roots):
+    for root in roots:
+        for point in mount.points_below(root):
             raise LeavingError(f"{point} is still mounted; `umount {point}`, then run `ground down --purge` again")
     for root in roots:
         if os.path.isdir(root):

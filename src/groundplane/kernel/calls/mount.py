@@ -195,3 +195,16 @@ def statmount_flags(path: str) -> int:
         return os.statvfs(path).f_flag
     except OSError as error:
         raise KernelError.of("statfs", error, path) from error
+
+
+def points_below(base: str, table: str = "/proc/self/mountinfo") -> list[str]:
+    """Mount points of this process at or below an absolute path without symbolic links, outer before inner.
+
+    proc_pid_mountinfo(5): names may hold any byte; blanks, backslashes and `#` are written as octal numbers.
+    """
+    with open(table, "rb") as file:
+        fields = [line.split(b" ", 5)[4] for line in file]
+    for number, byte in ((b"\\040", b" "), (b"\\011", b"\t"), (b"\\012", b"\n"), (b"\\043", b"#"), (b"\\134", b"\\")):
+        fields = [field.replace(number, byte) for field in fields]
+    points = [os.fsdecode(field) for field in fields]
+    return [point for point in points if point == base or point.startswith(base.rstrip("/") + "/")]

@@ -237,7 +237,7 @@ def _make_sub_path(root: int, sub_path: str) -> int:
 
 def unmount_below(base: str) -> None:
     """Take away every mount at or below a path of ours, the inner ones first; idempotent."""
-    for path in reversed(_mounts_below(base)):
+    for path in reversed(mount.points_below(base)):
         mount.umount2(path, mount.MNT_DETACH | mount.UMOUNT_NOFOLLOW)
 
 
@@ -265,11 +265,3 @@ def check_host_path(source: Mapping[str, Any]) -> None:
         mode = 0
     if not fits(mode):
         raise VolumeError(f"hostPath type check failed: {path} is not {words}")
-
-
-def _mounts_below(base: str) -> list[str]:
-    """Mount points at or below a path, outer before inner (proc_pid_mountinfo(5))."""
-    with open("/proc/self/mountinfo") as table:
-        points = [line.split(" ", 5)[4] for line in table]
-    plain = (p.replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\") for p in points)
-    return [p for p in plain if p == base or p.startswith(base + "/")]
