@@ -200,21 +200,30 @@ class Platform:
 
     async def down(self) -> None:
         """End every container and take the network down; state, images and volumes stay in the root."""
+        assert self._door is not None, "asked for through the door"
         await self._tasks.stop()
         async with self._changing:
-            if self.node_role is not None:
-                await self.node_role.stop()
-            await self._end_containers()
-            if self.node_role is not None:
-                await self.node_role.teardown()
-            elif "node" in self.instance.roles():  # one that does not start now may have run before
-                await dataplane.teardown(dataplane.Config.of(self.settings))
-            unmount_below(os.path.join(self.settings.root, "node", "pods"))
-            await self._network.teardown()
-            try:  # who looks at containers or takes down once more does not bring the cluster back: `ground up` does
-                self.instance.save(("engine",))
-            except GroundError as error:  # everything has ended, also where the disk is full
-                _log.warning("the next daemon will start all roles", error=str(error))
+            await self._door.gate.shut()
+            try:
+                await self._down()
+            except BaseException:
+                self._door.gate.open()
+                raise
+
+    async def _down(self) -> None:
+        if self.node_role is not None:
+            await self.node_role.stop()
+        await self._end_containers()
+        if self.node_role is not None:
+            await self.node_role.teardown()
+        elif "node" in self.instance.roles():  # one that does not start now may have run before
+            await dataplane.teardown(dataplane.Config.of(self.settings))
+        unmount_below(os.path.join(self.settings.root, "node", "pods"))
+        await self._network.teardown()
+        try:  # who looks at containers or takes down once more does not bring the cluster back: `ground up` does
+            self.instance.save(("engine",))
+        except GroundError as error:  # everything has ended, also where the disk is full
+            _log.warning("the next daemon will start all roles", error=str(error))
 
     async def _end_containers(self) -> None:
         """Stop all together. They stay as exited, with logs and exit codes, as after a host's end; sandboxes go."""

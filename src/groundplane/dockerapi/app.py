@@ -13,6 +13,7 @@ from groundplane.base.tasks import Tasks
 from groundplane.dockerapi import attach, containers, execs, images, measures, system
 from groundplane.dockerapi.door import DOOR, Door, DoorEngine
 from groundplane.dockerapi.errors import answer, errors_as_json
+from groundplane.dockerapi.gate import Gate
 from groundplane.dockerapi.refused import REFUSED
 from groundplane.dockerapi.whole import finish_whole, prepare_whole, whole
 
@@ -63,17 +64,27 @@ _LASTING = frozenset(
     {system.events, containers.wait, attach.logs, attach.attach, measures.stats, execs.start},
 )
 
+_BEGINNINGS = frozenset({containers.create, containers.start, containers.restart})
+
 
 def make_app(
-    engine: DoorEngine, settings: Settings, routes: Sequence[web.RouteDef] = (), clock: Clock | None = None
+    engine: DoorEngine,
+    settings: Settings,
+    routes: Sequence[web.RouteDef] = (),
+    clock: Clock | None = None,
+    gate: Gate | None = None,
 ) -> web.Application:
-    """The API over an engine, with further routes of the platform below /ground/."""
+    """The API over an engine, with further routes of the platform below /ground/; `gate` is who begins containers'."""
+    gate = gate or Gate()
     app = web.Application(middlewares=[errors_as_json], client_max_size=_MAX_BODY)
     prepare_whole(app)
     tasks = Tasks("dockerapi")
     app[DOOR] = Door(engine, settings, clock or SystemClock(), tasks)
     for method, path, handler in ROUTES:
-        _add(app, method, path, handler if handler in _LASTING else whole(handler))
+        if handler in _BEGINNINGS:
+            _add(app, method, path, whole(gate.guard(handler)))
+        else:
+            _add(app, method, path, handler if handler in _LASTING else whole(handler))
     for method, path, sentence in REFUSED:
         _add(app, method, path, _refusal(sentence))
 

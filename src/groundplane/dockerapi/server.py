@@ -11,6 +11,7 @@ from aiohttp import web
 from groundplane.base.settings import Settings
 from groundplane.dockerapi.app import make_app
 from groundplane.dockerapi.door import DoorEngine
+from groundplane.dockerapi.gate import Gate
 
 _GRACE = 2.0  # seconds that open requests get when the door closes; an attached client comes back by itself
 
@@ -19,9 +20,13 @@ class DockerApi:
     """Started and stopped by `daemon`; `routes` are the platform's own, below /ground/."""
 
     def __init__(self, engine: DoorEngine, settings: Settings, routes: Sequence[web.RouteDef] = ()) -> None:
+        self.gate = Gate()
         # handler_cancellation: a handler that waits (wait, events, logs -f) ends with its client
         self._runner = web.AppRunner(
-            make_app(engine, settings, routes), access_log=None, handler_cancellation=True, shutdown_timeout=_GRACE
+            make_app(engine, settings, routes, gate=self.gate),
+            access_log=None,
+            handler_cancellation=True,
+            shutdown_timeout=_GRACE,
         )
         self._path = ""
         self._mode = 0
