@@ -7,7 +7,7 @@ import errno
 import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -111,10 +111,13 @@ def lookup(where: Pod, name: str, kind: int = dns.A, *, tcp: bool = False) -> dn
                     answer += stream.recv(5000)
                 return answer[2:]
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
-            datagrams.settimeout(30)
+            datagrams.settimeout(1)
             datagrams.connect(("10.96.0.10", 53))
-            datagrams.send(data)
-            return datagrams.recv(5000)
+            for _ in range(30):  # as resolvers do: under load one of some thousand datagrams was seen to be lost
+                datagrams.send(data)
+                with suppress(TimeoutError):
+                    return datagrams.recv(5000)
+            raise TimeoutError("30 questions without an answer")
 
     return dns.decode(where.host.run(talk))
 
