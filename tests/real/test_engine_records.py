@@ -199,9 +199,11 @@ def test_a_sandbox_that_nobody_waits_for_any_more_is_gone(run: Run) -> None:
     async def work() -> None:
         async with rig() as r:
             spawner = await r.spawner()
+            os.kill(spawner, signal.SIGSTOP)  # so that nothing is finished before it is cancelled
             create = asyncio.ensure_future(r.sandboxes.create(SandboxSpec("pod", network="none", share_pid=True)))
-            await r.eventually(lambda: bool(os.listdir(r.run / "s")) if (r.run / "s").exists() else False)
+            await r.eventually(lambda: bool(os.listdir(r.root / "sandboxes")))
             create.cancel()
+            os.kill(spawner, signal.SIGCONT)
             with pytest.raises(asyncio.CancelledError):
                 await create
             assert r.sandboxes.list() == []
