@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.fakes.ports import free_port
+from tests.real.tls import wrapped_or_closed
 
 from groundplane.client import kubeconfig
 
@@ -61,7 +62,10 @@ class Rig:
         access = kubeconfig.load(f"{self._root}/admin.kubeconfig")
         context = ssl.create_default_context(cadata=access.ca.decode())
         context.load_cert_chain(f"{self._root}/pki/admin.crt", f"{self._root}/pki/admin.key")
-        return http.client.HTTPSConnection("127.0.0.1", self._port, context=context, timeout=60)
+        connection = http.client.HTTPSConnection("127.0.0.1", self._port, context=context, timeout=60)
+        with wrapped_or_closed():
+            connection.connect()
+        return connection
 
 
 @contextlib.contextmanager
@@ -82,9 +86,11 @@ def call(connection: http.client.HTTPSConnection, method: str, path: str, body: 
 
 def write(server: Rig, number: int, written: dict[str, str], until: threading.Event) -> None:
     """Create objects until the server is gone; note each that was answered with 201, and its resource version."""
-    connection = server.connect()
     count = 0
-    with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
+    with (
+        contextlib.suppress(OSError, http.client.HTTPException, ValueError),
+        contextlib.closing(server.connect()) as connection,
+    ):
         while not until.is_set():
             name, count = f"w{number}-{count}", count + 1
             path, body = MAPS, {"metadata": {"name": name}}
@@ -93,7 +99,6 @@ def write(server: Rig, number: int, written: dict[str, str], until: threading.Ev
             code, made = call(connection, "POST", path, body)
             if code == 201:
                 written[f"{path}/{name}"] = made["metadata"]["resourceVersion"]
-    connection.close()
 
 
 def test_nothing_that_was_answered_is_lost(state_root: Path) -> None:

@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 import yaml
 from tests.fakes.net_host import NetHost
 from tests.real import leaks
+from tests.real.tls import wrapped_or_closed
 
 from groundplane.kernel.netlink.channel import NETFILTER, Channel
 from groundplane.kernel.nftables.listing import tables
@@ -76,6 +77,8 @@ class Api:
             host = self.server.partition("://")[2]
             connection = http.client.HTTPSConnection(host, timeout=DEADLINE, context=context)
             try:
+                with wrapped_or_closed():
+                    connection.connect()
                 connection.request(method, path, body, sent)
                 answer = connection.getresponse()
                 return answer.status, answer.read()
