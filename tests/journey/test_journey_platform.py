@@ -480,9 +480,11 @@ def test_kubectl_follows_previous_and_executes(cluster: Platform) -> None:
     assert cluster.kubectl("logs", "-f", "slow") == "1\n2\n3\n"
 
 
-def test_the_python_client(cluster: Platform) -> None:
+def test_the_python_client(cluster: Platform, tmp_path: Path) -> None:
     """The kubernetes package: create, watch until ready, read the log, delete."""
     script = f"""
+import tempfile
+tempfile.tempdir = {str(tmp_path)!r}  # it leaves copies of certificates
 import kubernetes.client, kubernetes.config, kubernetes.watch
 kubernetes.config.load_kube_config({cluster.kubeconfig!r})
 core = kubernetes.client.CoreV1Api()
