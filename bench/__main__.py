@@ -104,7 +104,7 @@ CAVEATS = """
   that were measured on a machine of the same kind, not in this run.
 - podman runs with runc, because its crun refuses hosts that have cgroup v1 and v2 at once, and with no events log.
 - crun 1.8 itself runs where version 2 is hidden from it, with the same bundle as of specification 1.0, the newest it
-  knows (`bench/hidden.py`).
+  knows (`bench/room.py`).
 - dockerd is not measured: it wants iptables and a containerd of its own, and a benchmark should not change its host.
 - Whoever moves another process into a cgroup, as runc and crun do, waits for a grace period of 5–15 ms, unless a
   hierarchy was mounted with `favordynmods` since the kernel booted. Groundplane does not wait (docs/design/cgroups.md).

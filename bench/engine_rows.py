@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import tempfile
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from pathlib import Path
 
 from bench import engine
 from bench import runtime as runtime_bench
@@ -18,38 +11,13 @@ from bench.rows import Figure, Goal, Row, Work, interleaved
 from tests.real.ground_rig import Ground, ground
 
 _BURST = 50
-_AT_ONCE = 8
-
-
-@contextmanager
-def _podman() -> Iterator[dict[str, Work]]:
-    """podman's works by row name, from bench.engine; empty where it is not installed."""
-    if not shutil.which("podman"):
-        yield {}
-        return
-    directory = Path(tempfile.mkdtemp(prefix="ground-bench-", dir="/tmp"))
-    parent = f"ground-bench-{os.getpid()}"
-    works: dict[str, Work] = {}
-    try:
-        works = dict(engine.podman(directory, parent))
-        yield works
-    finally:
-        if "" in works:
-            works[""]()
-        from groundplane.kernel.cgroups import registry
-
-        groups = registry.detect()
-        if groups.exists(parent):
-            groups.remove(parent)
-        subprocess.run(["umount", "-l", f"{directory}/root/overlay"], capture_output=True, check=False)
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 def burst(run: Work) -> Work:
     """Fifty of it, eight at a time; raises where one failed."""
 
     def work() -> None:
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
+        with ThreadPoolExecutor(engine.AT_ONCE) as pool:
             for done in [pool.submit(run) for _ in range(_BURST)]:
                 done.result()
 
@@ -65,7 +33,7 @@ def engine_rows(*, rounds: int) -> list[Row]:
         "ps": "ground ps",
     }
     rows = []
-    with ground() as g, _podman() as theirs:
+    with ground() as g, engine.peer() as theirs:
         mine = engine.ours(g)
         for name, command in commands.items():
             pair = {"ours": mine[name]} | ({"podman": theirs[name]} if theirs else {})

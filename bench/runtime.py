@@ -24,7 +24,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench import hidden
+from bench import room
 from tests.real.bundles import Box, temporary_box
 
 from groundplane.engine.containers.seccomp import linux_seccomp
@@ -142,11 +142,8 @@ def crun_of(box: Box) -> Iterator[Work]:
     def work() -> None:
         quietly(words, older)
 
-    if not hidden.needed():
-        yield work
-        return
-    with hidden.without_unified(work) as apart:
-        yield apart
+    with room.room(room.hide_version_2) as inside:
+        yield inside(work)
 
 
 @contextmanager
