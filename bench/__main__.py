@@ -23,6 +23,7 @@ from bench.platform_rows import platform_rows
 from bench.rows import Row, table
 from bench.store_rows import store_rows
 from bench.yardsticks import machine_rows
+from tests.real.host_state import left_since, traces
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs/quality/performance.md"
@@ -141,6 +142,7 @@ def main() -> None:
     if unknown := sorted(set(chosen) - set(known)):
         sys.exit(f"bench: no part {unknown[0]!r}; there are {', '.join(known)}")
     compileall.compile_dir(ROOT / "src", quiet=1)  # as an installed package is, also where Python may not keep bytecode
+    before = traces()
     head, pages = INTRODUCTION + facts() + "\n", dict[str, str]()
     for name in chosen:
         heading, work = known[name]
@@ -149,6 +151,8 @@ def main() -> None:
         print(
             f"\n## {heading}\n\n{pages[heading]}", f"({name}: {time.monotonic() - began:.0f} s)", sep="\n", flush=True
         )
+    if left := left_since(before):
+        sys.exit("bench: left on the host:\n" + "\n".join(left))
     if wish.print:
         return
     PAGE.parent.mkdir(parents=True, exist_ok=True)

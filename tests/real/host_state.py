@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import glob
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from groundplane.kernel.netlink.channel import NETFILTER, Channel
 from groundplane.kernel.nftables.listing import tables
 
-_FILES = ("/tmp/ground-test-*", "/run/groundplane*", "/var/lib/groundplane*", "/run/netns/*")
+_FILES = ("/tmp/ground-test-*", "/tmp/ground-bench-*", "/run/groundplane*", "/var/lib/groundplane*", "/run/netns/*")
 _MARKS = (b"groundplane.daemon.main", b"runtime/resident", b"groundplane.runtime.resident")
 _NAMES = ("groundd", "ground-")
 
@@ -18,6 +19,14 @@ _NAMES = ("groundd", "ground-")
 def traces() -> set[str]:
     """Mounts, links, nf_tables tables, cgroups, processes and files, a line each."""
     return set(_mounts()) | set(_links()) | set(_tables()) | set(_cgroups()) | set(_processes()) | set(_files())
+
+
+def left_since(before: set[str], patience: float = 60) -> list[str]:
+    """Traces that were not there; what has just been killed may take a moment, `patience` seconds, to be gone."""
+    deadline = time.monotonic() + patience
+    while (left := traces() - before) and time.monotonic() < deadline:
+        time.sleep(0.05)  # between two looks
+    return sorted(left)
 
 
 def _mounts() -> Iterator[str]:
